@@ -24,7 +24,7 @@ from cltools.provenance import usable_processors
 from cltools.training import step
 from cltools.training.fit import fast_convolutions
 from cltools.training.inputs import drawn_view
-from cltools.training.learner import make_learner
+from cltools.training.state import new_train_state
 from cltools.views import ViewSettings
 
 KIND = "bench against dataloader"
@@ -82,13 +82,13 @@ def compare(experiment: Experiment, images: ImageSet, run: Run) -> dict[str, Any
 
 
 class Side:
-    """A learner with our views, or with those of a DataLoader whose workers persist, idle, between epochs."""
+    """A training state with our views, or with those of a DataLoader whose workers persist, idle, between epochs."""
 
     def __init__(
         self, experiment: Experiment, images: ImageSet, device: torch.device, workers: int | None = None
     ) -> None:
         self.experiment, self.images = experiment, images.to(device)
-        self.learner = make_learner(experiment, images, device)
+        self.state = new_train_state(experiment, images, device)
         self.loader = None if workers is None else loader(images, experiment, workers)
 
     def rate(self) -> float:
@@ -100,15 +100,15 @@ class Side:
 
     def epoch(self) -> Iterator[object]:
         """Run every training step over the images, without the work of `fit` between steps and after an epoch."""
-        images, learner, size = self.images, self.learner, self.experiment.training.batch
-        order = torch.randperm(len(images), generator=learner.shuffler)
+        images, state, size = self.images, self.state, self.experiment.training.batch
+        order = torch.randperm(len(images), generator=state.order_rng)
         ours = ((index,) for index in torch.split(order[: len(images) // size * size], size))
         for index, *views in self.loader or ours:
-            rows, given = index.to(learner.device), iter([view.to(learner.device) for view in views])
+            rows, given = index.to(state.device), iter([view.to(state.device) for view in views])
             batch = step.Batch(images.images[rows], images.ids[rows], images.labels[rows])
             made = (lambda *_, given=given, **__: next(given)) if views else drawn_view
             with mock.patch.object(step, "drawn_view", made):
-                yield step.train_step(learner, batch, self.experiment, progress=1.0, labelled=True)
+                yield step.train_step(state, batch, self.experiment, progress=1.0, labelled=True)
 
 
 def loader(images: ImageSet, experiment: Experiment, workers: int) -> "DataLoader[tuple[Any, Tensor, Tensor]]":

@@ -15,7 +15,7 @@ from torch.utils.benchmark import Timer
 
 from cltools.errors import CltoolsError
 from cltools.provenance import provenance, write_record
-from cltools.training.learner import resolve_device
+from cltools.training.state import resolve_device
 
 Work = Callable[[], object]
 CALLS = 3

@@ -17,7 +17,7 @@ from cltools.datasets import ImageSet
 from cltools.errors import CltoolsError
 from cltools.presets import laptop, preset
 from cltools.training.fit import fast_convolutions
-from cltools.training.learner import make_learner
+from cltools.training.state import new_train_state
 from cltools.training.step import Batch, Replay, precision, train_step
 from cltools.views import augment
 
@@ -84,7 +84,7 @@ def random_images(count: int, side: int, device: torch.device | str = "cpu") -> 
 
 
 class Workplace:
-    """A learner with a full queue: the training step, and its parts as functions to be timed on inputs of its shapes.
+    """A training state with a full queue: the training step, and its parts as functions to time on inputs of its shapes.
 
     The parts make the same calls as the step. The remaining work (stacking views, counting bands, the queue) is
     reported as the rest.
@@ -95,8 +95,8 @@ class Workplace:
         self.experiment = replace(experiment, training=training)
         images = random_images(training.batch, side, device)
         self.batch = Batch(images.images, images.ids, images.labels)
-        self.learner = make_learner(self.experiment, images, device)
-        memory = self.learner.memory
+        self.state = new_train_state(self.experiment, images, device)
+        memory = self.state.memory
         keys = None if memory is None else training.queue_size
         self.contrast = Contrast(
             (training.anchors_per_image * training.batch, keys, experiment.encoder.projection), experiment, device
@@ -105,12 +105,12 @@ class Workplace:
             for part in torch.split(self.contrast.keys, training.batch):
                 memory.queue.enqueue(part, -1 - images.ids[: len(part)], images.labels[: len(part)])  # of other images
         pixels = self.batch.images.repeat(training.anchors_per_image, 1, 1, 1)
-        self.stacked = augment(pixels, experiment.views, generator=self.learner.draws)  # [A, 3, H, W]
+        self.stacked = augment(pixels, experiment.views, generator=self.state.view_rng)  # [A, 3, H, W]
 
     def parts(self) -> dict[str, Work]:
         """Return the parts by name, in the order of the step."""
         select = lambda: self.contrast.chosen(self.contrast.compared())  # noqa: E731
-        works = (self.views, self.encoder, select, self.contrast.loss, self.learner.optimizer.step)
+        works = (self.views, self.encoder, select, self.contrast.loss, self.state.optimizer.step)
         return dict(zip(PARTS, works, strict=True))
 
     def step(self) -> None:
@@ -122,28 +122,28 @@ class Workplace:
 
     def plain_step(self) -> None:
         """Run the same step, not recorded."""
-        train_step(self.learner, self.batch, self.experiment, progress=1.0, labelled=True)
+        train_step(self.state, self.batch, self.experiment, progress=1.0, labelled=True)
 
     @cached_property
     def replay(self) -> Replay:
         """The step as a CUDA graph."""
-        return Replay(self.learner, self.experiment, labelled=True)
+        return Replay(self.state, self.experiment, labelled=True)
 
     def views(self) -> None:
         """Compute both views of the batch."""
         for _ in range(2):
-            augment(self.batch.images, self.experiment.views, generator=self.learner.draws)
+            augment(self.batch.images, self.experiment.views, generator=self.state.view_rng)
 
     def encoder(self) -> None:
         """Run forward and backward of the anchors, and update and forward of the momentum copy, if there is one."""
-        learner, training = self.learner, self.experiment.training
-        with precision(self.experiment, learner.device):
-            if learner.memory is not None:
-                learner.memory.copy.update(learner.encoder, training.momentum)
-            z = F.normalize(learner.forward(self.stacked, views=training.anchors_per_image).float(), dim=1)
-            if learner.memory is not None:
-                learner.memory.copy.keys(self.stacked, training.anchors_per_image, generator=learner.draws)
-        learner.optimizer.zero_grad(set_to_none=True)
+        state, training = self.state, self.experiment.training
+        with precision(self.experiment, state.device):
+            if state.memory is not None:
+                state.memory.copy.update(state.encoder, training.momentum)
+            z = F.normalize(state.forward(self.stacked, views=training.anchors_per_image).float(), dim=1)
+            if state.memory is not None:
+                state.memory.copy.keys(self.stacked, training.anchors_per_image, generator=state.view_rng)
+        state.optimizer.zero_grad(set_to_none=True)
         z.backward(self.contrast.positive)  # type: ignore[no-untyped-call]
 
 

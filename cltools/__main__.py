@@ -1,4 +1,4 @@
-"""`python -m cltools`; its doctor starts also where the libraries of the other commands do not."""
+"""`python -m cltools`. The doctor runs even if the libraries of the other commands cannot be loaded."""
 
 import os
 import sys
@@ -8,17 +8,17 @@ from cltools.errors import printable
 
 
 def start() -> None:
-    """Run the command line, or say what it lacks."""
+    """Run the command line, or report the libraries that it lacks."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):  # which may have the encoding of an old terminal, and no letter for "→"
+        if isinstance(stream, TextIOWrapper):  # its encoding may lack characters such as "→"
             stream.reconfigure(errors="backslashreplace")
     try:
-        sys.path.insert(0, os.getcwd())  # where modules of the reader's own lie, also for the console script
-    except OSError:  # libraries end the process with a message about something else
-        print("cltools: the working folder is gone; change into one that is there.", file=sys.stderr)
+        sys.path.insert(0, os.getcwd())  # for the user's modules, also with the console script
+    except OSError:  # otherwise a library would fail with an unrelated message
+        print("cltools: the working folder no longer exists; change into another one.", file=sys.stderr)
         raise SystemExit(2) from None
     if not sys.stderr.isatty():
-        os.environ.setdefault("TQDM_DISABLE", "1")  # a bar fills a log file
+        os.environ.setdefault("TQDM_DISABLE", "1")  # progress bars would fill a log file
     try:
         if sys.argv[1:] == ["doctor"]:
             from cltools.doctor import report
@@ -30,8 +30,8 @@ def start() -> None:
     except ImportError as error:
         if (error.name or "cltools").split(".")[0] == "cltools":
             raise
-        told = f"{error}. The extra [train] brings what the command line needs"
-        print(f"cltools: {printable(told)}; cltools doctor says what is there.", file=sys.stderr)
+        message = f"{error}. The extra [train] installs what the command line needs"
+        print(f"cltools: {printable(message)}; cltools doctor shows what is installed.", file=sys.stderr)
         raise SystemExit(2) from None
 
 

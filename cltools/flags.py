@@ -1,6 +1,6 @@
-"""Flags that depend on what a person names first: a preset or a config, images, rules, and modules of their own.
+"""Flags that depend on other arguments: a preset or a config, images, rules, and the user's modules.
 
-`train` has a flag for every setting, whose default is that of the preset; `mine` those of its rules.
+`train` has a flag for every setting, with the preset's value as its default; `mine` has flags for its rules' settings.
 """
 
 import argparse
@@ -32,14 +32,14 @@ from cltools.training.run import read_config
 
 Imports = Annotated[tuple[str, ...], tyro.conf.arg(name="import")]
 EARLY = ("--config", "--images", "--rule", "--positive-rule", "--import")
-"""Flags that decide, beside --laptop, which others there are; tyro says where one is given wrongly."""
+"""Flags that, beside --laptop, determine which others exist; tyro reports wrong uses of them."""
 
 
 def flags_of(command: str, arguments: Sequence[str]) -> Any:
-    """The flags of a command as they are where none is given.
+    """Return the flags of a command with their defaults, or the class of its flags.
 
     Raises:
-        ValueError: a preset, rule, module or config that is not known.
+        ValueError: a preset, rule, module or config is unknown.
     """
     early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     early.add_argument("--laptop", action="store_true")
@@ -65,7 +65,7 @@ def flags_of(command: str, arguments: Sequence[str]) -> Any:
 
 
 def experiment_of(name: str, images: Path | str | None = None, small: bool = False) -> Experiment:
-    """The experiment of a preset or of a file of settings (.json), on these images, at the CPU setting if `small`."""
+    """Return the experiment of a preset or a settings file (.json) with these images, at the CPU setting if `small`."""
     experiment = read_config(Path(name)) if name.endswith(".json") else preset(name, images)
     data = replace(experiment.data, name=str(images or experiment.data.name))
     experiment = replace(experiment, data=data)
@@ -73,10 +73,10 @@ def experiment_of(name: str, images: Path | str | None = None, small: bool = Fal
 
 
 def _rule(name: str, base: type[Any]) -> Any:
-    """The rule of a class name, with the defaults as its class writes them.
+    """Return the rule of a class name, with the defaults as written in the class.
 
-    What it fills in by itself, as `MarginBand` its margin where no other is given, stays open, so that a flag may give
-    the other form.
+    Values that `__post_init__` derives, such as the margin of a `MarginBand` without one, are reset, so that a flag can
+    give the alternative setting.
     """
     rule = rule_class(name, base)()
     vars(rule).update({f.name: f.default for f in fields(rule) if f.init and f.default is not MISSING})
@@ -84,7 +84,7 @@ def _rule(name: str, base: type[Any]) -> Any:
 
 
 def _kind(rule: object) -> Any:
-    """The type by which flags are made of a rule: none of `AugmentedView`, whose warm-up has no meaning."""
+    """Return the type from which tyro makes a rule's flags; `AugmentedView` gets none, as its warm-up has no effect."""
     return Annotated[type(rule), tyro.conf.Suppress, tyro.conf.Fixed] if type(rule) is AugmentedView else type(rule)
 
 
@@ -93,27 +93,28 @@ def _kind(rule: object) -> Any:
 
 @dataclass(frozen=True)
 class TrainFlags:
-    """Train an encoder by a preset, such as digits-potential, and evaluate it.
+    """Train an encoder with the settings of a preset, such as digits-potential, and evaluate it.
 
-    Every setting is a flag, whose default is that of the preset. What cannot be evaluated is said before training.
+    Every setting is a flag, with the preset's value as its default. If the run cannot be evaluated, a message says so
+    before training.
     """
 
     preset: tyro.conf.Positional[str]
-    """IMAGES-METHOD, as `cltools presets` lists them; images of your own are own-METHOD. Leave it out with --config."""
+    """IMAGES-METHOD, as listed by `cltools presets`; own-METHOD for your own images. Leave it out with --config."""
     out: Path | None
     """The run's folder. By default runs/PRESET, or the first of runs/PRESET-2, runs/PRESET-3, … that is free."""
     resume: bool
-    """Go on from the folder's checkpoint. A finished run goes on if --epochs is more than it had."""
+    """Resume from the folder's checkpoint. A finished run is continued if --epochs is increased."""
     start_from: Path | None
     """Start from the encoder, momentum copy and queue of the run in this folder."""
     seeds: tuple[int, ...]
-    """Train once per seed, each into OUT-seedS, and show mean and deviation."""
+    """Train once per seed S, each into the folder OUT-seedS, and show mean and deviation."""
     config: Path | None
-    """Take the settings of this config.json instead of a preset's; flags change them."""
+    """Use the settings of this config.json instead of a preset's; flags still override them."""
     images: Path | None
     """Train on the images of this folder."""
     imports: Imports
-    """Modules that define rules of your own, such as my_rules for my_rules.py; the run's config names them."""
+    """Modules that define your own rules, such as my_rules for my_rules.py; they are stored in the run's config."""
     rule: str
     """Use this negative rule, by class name."""
     positive_rule: str
@@ -121,19 +122,19 @@ class TrainFlags:
     laptop: bool
     """Use the CPU setting: tiny encoder, at most 10,000 images, 20 epochs."""
     log: tuple[Literal["tensorboard", "wandb"], ...]
-    """Also log the history there."""
+    """Also log the history to TensorBoard or Weights & Biases."""
     print_config: bool
-    """Print the settings as JSON, and train nothing."""
+    """Print the settings as JSON without training."""
 
     def __call__(self) -> tuple[str, Any] | None:
         """Train and evaluate."""
-        asked = Experiment(**{f.name: getattr(self, f.name) for f in fields(Experiment)})
+        base = Experiment(**{f.name: getattr(self, f.name) for f in fields(Experiment)})
         if self.print_config:
-            return asked.to_json().rstrip(), json.loads(asked.to_json())
-        split = _judged_on(asked)
+            return base.to_json().rstrip(), json.loads(base.to_json())
+        split = _split_to_evaluate(base)
         with joined() as ranks:
             start = Run.load(self.start_from) if self.start_from else None
-            trained = [self._trained(replace(asked, seed=seed), ranks, start) for seed in self.seeds or (asked.seed,)]
+            trained = [self._trained(replace(base, seed=seed), ranks, start) for seed in self.seeds or (base.seed,)]
         if not ranks.first:
             return None
         lines, plain, reports = [], [], [_report(run, split) for run in trained]
@@ -154,44 +155,42 @@ class TrainFlags:
         out = out.with_name(f"{out.name}-seed{experiment.seed}") if self.seeds else out
         if self.out is None and not self.resume:
             out = ranks.from_first(_free(out) if ranks.first else None)
-        told = [LOGS[log](out / log) for log in self.log] + ([] if sys.stderr.isatty() else [_say_epoch])
+        callbacks = [LOGS[log](out / log) for log in self.log] + ([] if sys.stderr.isatty() else [_print_epoch])
         try:
-            return fit(experiment, out=out, resume=self.resume, start_from=start, callbacks=told)
+            return fit(experiment, out=out, resume=self.resume, start_from=start, callbacks=callbacks)
         finally:
-            with suppress(OSError):  # what was refused leaves no empty folder
+            with suppress(OSError):  # removes the folder if it is still empty after an error
                 out.rmdir()
 
 
 def _train_flags(name: str, experiment: Experiment, config: bool) -> TrainFlags:
-    """The flags of `train`: every setting has one, and those of data and training have no prefix."""
+    """Return the flags of `train`, with one for every setting; those of data and training have no prefix."""
     settings = {f.name: getattr(experiment, f.name) for f in fields(Experiment)}
     kinds = {part: type(value) for part, value in settings.items()} | {"positives": _kind(experiment.positives)}
     unprefixed = {part: Annotated[kinds[part], tyro.conf.arg(name="")] for part in ("data", "training")}
-    seed = Annotated[int, tyro.conf.arg(help="Seed of weights, order, views and draws.")]
+    seed = Annotated[int, tyro.conf.arg(help="Seed of initial weights, order, views and rules' draws.")]
     flags = [(part, kind, field()) for part, kind in (kinds | unprefixed | {"seed": seed}).items()]
-    made: Any = make_dataclass("Flags", flags, bases=(TrainFlags,), frozen=True)
-    made.__doc__ = TrainFlags.__doc__
+    flags_class: Any = make_dataclass("Flags", flags, bases=(TrainFlags,), frozen=True)
+    flags_class.__doc__ = TrainFlags.__doc__
     none: dict[Any, Any] = {bool: False, Path | None: None}
     unset = {f.name: none.get(f.type, ()) for f in fields(TrainFlags)}
     unset["preset"] = name or ("" if config else tyro.MISSING)
     rules = {"rule": type(experiment.negatives).__name__, "positive_rule": type(experiment.positives).__name__}
-    found: TrainFlags = made(**unset | rules | settings)
-    return found
+    defaults: TrainFlags = flags_class(**unset | rules | settings)
+    return defaults
 
 
 def _free(out: Path) -> Path:
-    """The folder, or the first of that name with a number that is free; it is made, so that nobody else takes it."""
-    path, number = out, 1
-    while True:
+    """Return the folder or, if it exists, the first free one with a number; it is created, which reserves the name."""
+    for path in (out, *(out.with_name(f"{out.name}-{number}") for number in range(2, 10**6))):
         with suppress(FileExistsError):
             path.mkdir(parents=True)
             return path
-        number += 1
-        path = out.with_name(f"{out.name}-{number}")
+    raise CltoolsError(f"There are too many runs named {out}; name a folder with --out.")
 
 
-def _judged_on(experiment: Experiment) -> Split | None:
-    """The split that a run will be evaluated on; where there is none, that is said now."""
+def _split_to_evaluate(experiment: Experiment) -> Split | None:
+    """Return the split that a run will be evaluated on; if there is none, print a message."""
     data, own = experiment.data, experiment.outside.images is not None
     splits = () if own else splits_of(data.name)
     if "test" in splits:
@@ -199,33 +198,33 @@ def _judged_on(experiment: Experiment) -> Split | None:
     if "val" in splits or data.holdout > 0:
         return "val"
     wrong = "has no test images" if own else "is not divided into train and test"
-    tell(f"The run will not be evaluated: {printable(data.name)} {wrong}. Hold some out with --holdout 0.2.")
+    note(f"The run will not be evaluated: {printable(data.name)} {wrong}. Hold some out with --holdout 0.2.")
     return None
 
 
 def _report(run: Run, split: Split | None) -> dict[str, Any]:
-    """What the run's record has of the split, else what is measured now; nothing of images without labels."""
+    """Return the split's report from the run's record, or else evaluate; empty for images without labels."""
     record = read_run_record(run.path) if run.path else None
     if split is None:
         return {}
-    if record is not None and split in record.evaluations:  # of this very state: nothing is measured twice
+    if record is not None and split in record.evaluations:  # of the run's present state
         return {**record.evaluations[split]}
     try:
         return run.evaluate(split)
     except CltoolsError as error:
-        tell(f"{run.path} is not evaluated: {error}")
+        note(f"{run.path} was not evaluated: {error}")
         return {}
 
 
-def _say_epoch(run: Run) -> None:
-    """A line per epoch for a log file, which shows no bar."""
+def _print_epoch(run: Run) -> None:
+    """Print a line per epoch, in place of the progress bar, to a log file."""
     row = run.history.rows[-1]
     knn = "" if math.isnan(row["knn"]) else f", kNN {row['knn']:.1f} %"
-    tell(f"epoch {len(run.history.rows)}/{run.experiment.training.epochs}, loss {row['loss']:.3f}{knn}")
+    note(f"epoch {len(run.history.rows)}/{run.experiment.training.epochs}, loss {row['loss']:.3f}{knn}")
 
 
-def tell(message: str) -> None:
-    """A line for the person who waits, beside the answer."""
+def note(message: str) -> None:
+    """Print a line to standard error, apart from the answer."""
     print(printable(message), file=sys.stderr, flush=True)
 
 
@@ -234,70 +233,68 @@ def tell(message: str) -> None:
 
 @dataclass(frozen=True)
 class MineFlags:
-    """Mine negatives of embeddings in files: a table of pairs, and why candidates were dropped."""
+    """Mine negatives among embeddings in files; write a table of pairs, and report why candidates were dropped."""
 
     anchors: tyro.conf.Positional[str]
-    """Embeddings, .npy, .npz or .parquet, one per row; FILE:NAME says which array or column, if there are several, and
-    FILE:NAME,NAME,… which columns of a table."""
+    """Embeddings, a row each: .npy, .npz or .parquet. FILE:NAME names an array or column, FILE:NAME,NAME,… several."""
     positive: tyro.conf.Positional[str]
     """The known positive of each anchor, in the same order."""
     corpus: tyro.conf.Positional[str]
-    """Embeddings that negatives are taken from."""
+    """Embeddings from which negatives are mined."""
     out: tyro.conf.Positional[Path]
-    """The table of pairs, .csv."""
+    """The table of pairs to write, .csv."""
     count: int
     """Number of negatives per anchor."""
     pick: Literal["closest", "random"]
-    """Which of the kept: those most similar to the anchor, or any."""
+    """Which kept candidates to take: those most similar to the anchor, or random ones."""
     temperature: float
-    """Temperature for rules that look at forces or weigh by it."""
+    """Temperature for rules that use forces or weights."""
     seed: int
-    """Seed of what rules and --pick random draw."""
+    """Seed of the rules' draws and of --pick random."""
     imports: Imports
-    """Modules that define rules of your own."""
+    """Modules that define your own rules."""
     rule: str
     """The negative rule, by class name."""
     positive_rule: str
-    """The positive rule, by class name; this one mines nothing."""
+    """The positive rule, by class name; the default mines nothing."""
 
     def __call__(self) -> tuple[str, Any]:
         """Mine, and write the table."""
         from cltools.interop import mine_pairs
 
         if self.out.suffix != ".csv":
-            raise CltoolsError(f"{self.out} ends in {self.out.suffix!r}; the table is written as .csv.")
+            raise CltoolsError(f"{self.out} ends in {self.out.suffix!r}; name a .csv file for the table.")
         check_writable(self.out)
-        rules: Any = self  # whose class has fields for the two
+        rules: Any = self  # the generated class has fields for both rules
         anchors, positive, corpus = map(_embeddings, (self.anchors, self.positive, self.corpus))
-        found = mine_pairs(
+        mined = mine_pairs(
             anchors, positive, corpus, rules.positives, rules.negatives,
             negatives=self.count, pick=self.pick, temperature=self.temperature, seed=self.seed,
         )  # fmt: skip
         with replacing(self.out) as part:
-            found.pairs.to_csv(part, index=False)
-        words = f"{found.report}\n{self.out}: {len(found.pairs):,} pairs"
-        return words, {"table": str(self.out), "pairs": len(found.pairs)}
+            mined.pairs.to_csv(part, index=False)
+        text = f"{mined.report}\n{self.out}: {len(mined.pairs):,} pairs"
+        return text, {"table": str(self.out), "pairs": len(mined.pairs)}
 
 
 def _mine_flags(**chosen: Any) -> Any:
-    """The flags of `mine` with those of its rules."""
+    """Return the flags of `mine`, including those of its rules."""
     rules = {"negatives": RankBand(), "positives": AugmentedView()} | chosen
-    made: Any = make_dataclass(
-        "Flags", [(name, _kind(rule)) for name, rule in rules.items()], bases=(MineFlags,), frozen=True
-    )
-    made.__doc__ = MineFlags.__doc__
+    kinds = [(name, _kind(rule)) for name, rule in rules.items()]
+    flags_class: Any = make_dataclass("Flags", kinds, bases=(MineFlags,), frozen=True)
+    flags_class.__doc__ = MineFlags.__doc__
     names = {"rule": type(rules["negatives"]).__name__, "positive_rule": type(rules["positives"]).__name__}
-    return made(*[tyro.MISSING] * 4, 10, "closest", 0.2, 0, (), **names, **rules)
+    return flags_class(*[tyro.MISSING] * 4, 10, "closest", 0.2, 0, (), **names, **rules)
 
 
 def _embeddings(given: str) -> Any:
-    """Those of FILE, of FILE:NAME, or of a table's columns as FILE:NAME,NAME,…."""
+    """Read embeddings from FILE, FILE:NAME, or a table's columns FILE:NAME,NAME,…."""
     from cltools.snapshot.reading import read_embeddings
 
     named = re.fullmatch(r"(.+?\.(?:npz|parquet)):(.+)", given)
     file, name = named.groups() if named else (given, None)
     try:
         return read_embeddings(file, vectors=name.split(",") if name and "," in name else name)[0]
-    except CltoolsError as error:  # which may advise an argument of Python's
-        told = str(error).replace("name one with vectors=…", f"name one as {file}:NAME")
-        raise CltoolsError(told.replace("vectors=[…], in order", f"{file}:NAME,NAME,…, in order")) from None
+    except CltoolsError as error:  # its remedy may name a Python argument
+        message = str(error).replace("name one with vectors=…", f"name one as {file}:NAME")
+        raise CltoolsError(message.replace("vectors=[…], in order", f"{file}:NAME,NAME,…, in order")) from None

@@ -110,10 +110,10 @@ def noted(folder: Path) -> None:
     """Write down every step."""
     step = fitting.train_step
 
-    def train_step(learner: Any, *arguments: Any, **named: Any) -> Any:
+    def train_step(state: Any, *arguments: Any, **named: Any) -> Any:
         with (folder / "steps.txt").open("a", encoding="utf-8") as file:
-            file.write(f"{learner.step} ")
-        return step(learner, *arguments, **named)
+            file.write(f"{state.step} ")
+        return step(state, *arguments, **named)
 
     fitting.train_step = train_step
 

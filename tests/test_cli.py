@@ -139,7 +139,7 @@ class TestTrain:
         (folder / "record.json").write_text('{"kind": "run"', encoding="utf-8")
         before = contents(folder)
         for command in (["train", *QUICK, "--out", str(folder), "--resume"], ["evaluate", str(folder)]):
-            refused(call(*command), "record.json", "move it away")
+            refused(call(*command), "record.json", "Move it away")
             assert contents(folder) == before
 
     def test_resuming_a_finished_run_without_a_report_evaluates_it(self, folder: Path) -> None:
@@ -161,10 +161,10 @@ class TestTrain:
     ) -> None:
         train_step = fitting.train_step
 
-        def interrupted(learner: Any, *arguments: Any, **rest: Any) -> Any:
-            if learner.step == 3:  # of two an epoch
+        def interrupted(state: Any, *arguments: Any, **rest: Any) -> Any:
+            if state.step == 3:  # of two an epoch
                 raise KeyboardInterrupt
-            return train_step(learner, *arguments, **rest)
+            return train_step(state, *arguments, **rest)
 
         command = ["train", *QUICK, "--epochs", "2", "--checkpoint-every", "1", "--out", str(tmp_path / "a")]
         with monkeypatch.context() as patch:
@@ -184,7 +184,7 @@ class TestTrain:
             (["--positives.k", "513"], "positives.k"),
             (["--loss.temperature", "nan"], "temperature"),
             (["--epochs", "many"], "many"),
-            (["--limit", "100"], "one batch of 128"),
+            (["--limit", "100"], "training.batch=128"),
             (["--device", "gpu"], '"cpu"'),
             (["--name", "digts"], "Did you mean digits"),
             (["--name", "no/such/folder"], "no/such/folder"),
@@ -367,7 +367,7 @@ class TestFlags:
             (("a", "b"), ["--holdout", "0.25"], "1 epoch; val: knn200"),
             (("train/a", "train/b", "val/a", "val/b"), [], "1 epoch; val: knn200"),
             (("train/a", "train/b", "valid/a", "test/b"), [], "1 epoch; test: knn200"),
-            (("",), ["--holdout", "0.25"], "is not evaluated: 36 of 36 labels"),
+            (("",), ["--holdout", "0.25"], "was not evaluated: 36 of 36 labels"),
         ],
         ids=["one split", "one split, held out", "its own val", "its own val and test", "no labels"],
     )
@@ -416,7 +416,7 @@ class TestEvaluate:
         assert outcome.status == 0 and json.loads(outcome.out) == report
         assert call("evaluate", str(folder)).out == (
             f"{folder} (seed 0): {figures(report)}\n"
-            f"By class: {folder / 'record.json'}; which was taken for which: {folder / 'confusion-test-*.csv'}\n"
+            f"By class: {folder / 'record.json'}; confusion matrices: {folder / 'confusion-test-*.csv'}\n"
         )
         assert contents(folder) == before
 
@@ -662,7 +662,7 @@ def test_where_the_working_folder_is_gone_it_says_so(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path / "gone", capture_output=True, encoding="utf-8")
     assert (done.returncode, done.stderr) == (
         2,
-        "cltools: the working folder is gone; change into one that is there.\n",
+        "cltools: the working folder no longer exists; change into another one.\n",
     )
 
 

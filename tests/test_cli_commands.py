@@ -208,13 +208,13 @@ class TestMine:
     def test_refuses_files_that_are_not_there_and_endings_that_are_not_known(
         self, files: list[str], tmp_path: Path
     ) -> None:
-        refused(call("mine", *files, "pairs.xls"), "pairs.xls ends in '.xls'; the table is written as .csv")
-        refused(call("mine", "none.npy", *files[1:], "pairs.csv"), "none.npy is no file; check the path")
+        refused(call("mine", *files, "pairs.xls"), "pairs.xls ends in '.xls'; name a .csv file for the table")
+        refused(call("mine", "none.npy", *files[1:], "pairs.csv"), "none.npy is not a file; check the path")
         np.savez(tmp_path / "two.npz", a=fan(0), b=fan(1))
         two = [str(tmp_path / "two.npz"), *files[1:], "pairs.csv"]
         refused(call("mine", *two), f"Several could be the embeddings: name one as {two[0]}:NAME")
         refused(call("mine", f"{two[0]}:c", *two[1:]), "Unknown array or column of two.npz 'c'")
-        refused(call("mine", f"{files[0]}:c", *two[1:]), "embeddings are read from .npy, .npz, .parquet")
+        refused(call("mine", f"{files[0]}:c", *two[1:]), "embeddings can be read from .npy, .npz, .parquet")
 
     def test_columns_of_a_table_are_named(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         table, file = pd.DataFrame({"x": [1.0, 0.0], "y": [0.0, 1.0], "age": [30.5, 40.5]}), tmp_path / "a.parquet"

@@ -89,7 +89,7 @@ def test_own_rules_are_compared_with_as_many_keys_by_chance(here: Path) -> None:
     rules = ("--import", "my_rules", "--rules", "NotTheClosest", "TheClosest")
     budget = ("--epochs", "1", "--warm-epochs", "1", "--laptop", "--device", "cpu")
     photographs = ("compare", "own", "comparison.json", "--images", "photographs")
-    with pytest.raises(AssertionError, match="fewer than one batch of 256"):
+    with pytest.raises(AssertionError, match=r"fewer than training\.batch=256"):
         answered(here, *photographs, *rules, *budget)
     small = ("--set", "training.batch", "16", "training.queue_size", "32", "data.size", "16")
     rows = answered(here, *photographs, *budget, "--only", "band", *small)["rows"]

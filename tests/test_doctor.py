@@ -75,7 +75,7 @@ def test_the_report_counts_and_ends_in_one_where_there_is_a_problem(
 def test_here_every_check_can_be_made(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "LOAD", "pass")
     found = examine()
-    assert not [f for f in found if "could not be looked at" in f.found or "\n" in f.found]
+    assert not [f for f in found if "could not be checked" in f.found or "\n" in f.found]
     assert {"Python", "cltools", "torch", "GPU", "runs", "cache", "data"} <= {f.name for f in found}
 
 
@@ -169,7 +169,7 @@ def test_folders_are_there_or_will_be_and_are_said_where_they_cannot(
     monkeypatch.setenv("CLTOOLS_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     assert {(name, found.state) for name, found in folders().items()} == {(n, "ok") for n in ("data", "runs", "cache")}
-    assert "made when it is needed" in folders()["data"].found
+    assert "created when needed" in folders()["data"].found
     data.mkdir()
     assert "made when" not in folders()["data"].found
     with monkeypatch.context() as patch:
@@ -219,7 +219,7 @@ def test_each_extension_is_found_or_named(monkeypatch: pytest.MonkeyPatch, tmp_p
 
 def test_what_the_data_folder_holds_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("CLTOOLS_DATA", str(tmp_path / "data"))
-    assert "made when it is needed" in next(f for f in doctor.check_folders() if f.name == "data").found
+    assert "created when needed" in next(f for f in doctor.check_folders() if f.name == "data").found
     (tmp_path / "data" / "cifar-10-batches-py").mkdir(parents=True)
     assert f"{tmp_path / 'data'} (cifar-10-batches-py), " in doctor.check_folders()[0].found
 

@@ -158,7 +158,7 @@ def test_embed_gives_projections_on_request():
         def features(self, x: Tensor) -> Tensor:
             return x.mean((2, 3))
 
-    with pytest.raises(ValueError, match="Features has features alone"):
+    with pytest.raises(ValueError, match="Features is not a module and has no projections"):
         embed(Features(), images, projection=True)
 
 
@@ -171,7 +171,7 @@ def test_embed_is_float32_inside_autocast():
 
 def test_embed_says_what_it_cannot_use():
     images = image_set(4).images
-    with pytest.raises(ValueError, match="pool them to a vector each"):
+    with pytest.raises(ValueError, match="pool to one vector each"):
         embed(nn.Conv2d(3, 2, 3), images)
     with pytest.raises(ValueError, match="no images"):
         embed(small(), images[:0])

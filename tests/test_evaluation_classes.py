@@ -54,7 +54,7 @@ def test_names_tell_classes_apart() -> None:
 def test_of_texts_no_row_is_another_class_where_one_does_not_occur() -> None:
     """Of "a" and "c" among three classes the second row was that of "c"."""
     given = ["a", "c", "c"], ["a", "c", "a"]
-    with pytest.raises(CltoolsError, match=r"2 of 3 classes occur among these texts; give whole numbers"):
+    with pytest.raises(CltoolsError, match=r"2 of 3 classes occur among these strings; give whole numbers"):
         confusion(*given, 3)
     assert confusion(*given, 2).tolist() == [[1, 1], [0, 1]]
     assert confusion(["a", "b"], ["b", "c"], 3).tolist() == [[0, 0, 0], [1, 0, 0], [0, 1, 0]]

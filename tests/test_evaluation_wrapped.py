@@ -110,7 +110,7 @@ def test_in_a_process_group_it_is_judged_as_bare(tmp_path: Any) -> None:
 @pytest.mark.parametrize("wrapper", REFUSED)
 def test_what_hides_an_encoder_is_refused(wrapper: str) -> None:
     wrapped = REFUSED[wrapper](encoder())
-    with pytest.raises(ValueError, match="would judge projections; give its Encoder"):
+    with pytest.raises(ValueError, match="would return projections; give its Encoder"):
         embed(wrapped, torch.rand(4, 3, 16, 16))
     assert embed(wrapped, torch.rand(2, 3, 16, 16), projection=True).shape == (2, 8), "unless they are asked for"
 
@@ -160,7 +160,9 @@ def plain() -> nn.Module:
     ids=["method", "partial", "class", "function", "None", "name"],
 )
 def test_what_is_no_encoder_is_named(given: Any, projection: bool) -> None:
-    with pytest.raises(CltoolsError, match=r"The encoder is (of type|the class) \w+; give an nn.Module, or what has"):
+    with pytest.raises(
+        CltoolsError, match=r"The encoder is (of type|the class) \w+; give an nn.Module or an object with"
+    ):
         unwrap(reader)(given(encoder()), projection)
 
 

@@ -135,13 +135,13 @@ def test_points_on_the_map_stay_near_their_place(training: tuple[Experiment, Ima
 
 def test_what_cannot_be_followed_is_refused(training: tuple[Experiment, ImageSet, Snapshot]) -> None:
     experiment, images, snapshot = training
-    with pytest.raises(CltoolsError, match=r"\d+ images of the snapshot, as \d+, are not among these"):
+    with pytest.raises(CltoolsError, match=r"\d+ images of the snapshot, such as \d+, are missing here"):
         explore(snapshot, images=images.select(slice(20))).follow()
     small = replace(snapshot, anchors=unit(snapshot.anchors[..., :5]), keys=unit(snapshot.keys[..., :5]))
     with pytest.raises(CltoolsError, match=r"embeddings have 5 numbers; follow a run with encoder\.projection=5"):
         fit(longer(experiment), images=images, callbacks=[explore(small, images=images).follow()])
     with pytest.raises(
-        CltoolsError, match=r"Two snapshots follow no training; explore one alone: explore\(explorer\.snapshots\[0\]\)"
+        CltoolsError, match=r"Two snapshots cannot follow training; show one: explore\(explorer\.snapshots\[0\]\)"
     ):
         explore(SNAPSHOT, other=made(seed=1)).follow()
 
@@ -204,20 +204,20 @@ def test_training_that_fails_or_is_stopped_is_told(training: tuple[Experiment, I
     mine: list[Run] = []
     front: Any = explorer.widget
     front.send = lambda content, *_: front._handle_custom_msg({"stop": True}, []) if "training" in content else None
-    with pytest.raises(CltoolsError, match="Training was stopped; what is shown is as it was"):
+    with pytest.raises(CltoolsError, match="Training was stopped; the explorer shows what it did before"):
         explorer.train()
     assert len(mine) == 1 and len(explorer.snapshots) == 1, "after its epoch, and a person's own callbacks are called"
     explorer.close()
     for made_elsewhere, images_of, why in (
-        (snapshot_of_embeddings(snapshot.keys[0]), None, "Of embeddings made elsewhere there is no encoder to train"),
-        (snapshot_of_embeddings(*(snapshot.keys[0],) * 3), images, "A snapshot of queries and a corpus follows no"),
+        (snapshot_of_embeddings(snapshot.keys[0]), None, "a snapshot of external embeddings has no encoder to train"),
+        (snapshot_of_embeddings(*(snapshot.keys[0],) * 3), images, "A snapshot of queries and a corpus cannot follow"),
     ):
         explorer = explore(made_elsewhere, train=fit, images=images_of)
         for asked in (explorer.train, explorer.follow):
             with pytest.raises(CltoolsError, match=why):
                 asked()
         explorer.close()
-    with pytest.raises(CltoolsError, match=r"trains nothing; make it with explore\(snapshot, train=fit\)"):
+    with pytest.raises(CltoolsError, match=r"cannot train; create it with explore\(snapshot, train=fit\)"):
         explore(snapshot).train()
 
 

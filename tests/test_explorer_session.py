@@ -174,7 +174,7 @@ def test_what_cannot_be_judged_changes_nothing() -> None:
 def test_a_learned_threshold_is_a_choice_where_a_run_has_learned_it() -> None:
     s = session()
     before = s.state
-    with pytest.raises(CltoolsError, match="learns while training; take a snapshot of a run that trained with it"):
+    with pytest.raises(CltoolsError, match="learns while training; take a snapshot of a run trained with it"):
         s.set(rule="LearnedThreshold")
     assert s.state == before
 
@@ -240,7 +240,7 @@ def test_a_state_is_restored_from_its_line_and_a_wrong_one_changes_nothing() -> 
     other = session()
     for wrong in ("{", json.dumps(json.loads(line) | {"anchor": 8})):
         before = other.state
-        with pytest.raises(ValueError, match=r"no line of a state|No image has the id 8"):
+        with pytest.raises(ValueError, match=r"not a state|No image has the id 8"):
             other.restore(wrong)
         assert other.state == before
 

@@ -83,10 +83,10 @@ def test_there_is_no_side_b_without_one() -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("nothing", "no line of a state"),
-        ("[" * 10**5, "no line of a state: it is not valid JSON"),
-        ("9" * 5000, "no line of a state: it is not valid JSON"),
-        ('{"anchor": ' * 50 + "7" + "}" * 50, "no line of a state: it is nested deeper than 32 levels"),
+        ("nothing", "not a state"),
+        ("[" * 10**5, "not a state: it is not valid JSON"),
+        ("9" * 5000, "not a state: it is not valid JSON"),
+        ('{"anchor": ' * 50 + "7" + "}" * 50, "not a state: it is nested deeper than 32 levels"),
         ("[]", "state must be an object"),
         ('{"anchor": 7}', "state lacks 'a'"),
         (json.dumps({"anchor": 7, "a": {}, "angle": 1}), "Unknown setting in state 'angle'"),

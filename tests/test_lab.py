@@ -110,7 +110,7 @@ def test_without_jupyterlab_says_how_to_install_it(
     with pytest.raises(SystemExit) as stop:
         main(["lab"])
     said = capsys.readouterr().err
-    assert stop.value.code == 2 and started == [] and said.startswith("cltools: JupyterLab is not installed here.")
+    assert stop.value.code == 2 and started == [] and said.startswith("cltools: JupyterLab is not installed.")
     assert "-m pip install" in said and sys.executable in said and "[notebooks]" in said
 
 

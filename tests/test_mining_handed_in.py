@@ -402,9 +402,9 @@ def test_classes_that_occur_are_counted_whatever_they_are_called(measure: Any, n
 def test_predictions_are_compared_row_by_row() -> None:
     assert accuracy(torch.tensor([0, 1, 1]), [[0], [1], [0]]) == pytest.approx(200 / 3)
     assert confusion([0, 1, 1], np.array([0.0, 1.0, 0.0]), 2).tolist() == [[1, 1], [0, 1]]
-    with pytest.raises(ValueError, match="There are 3 predictions of 2 labels"):
+    with pytest.raises(ValueError, match="There are 3 predictions for 2 labels"):
         accuracy([0, 1, 1], [0, 1])
-    with pytest.raises(ValueError, match="Labels go from 0 to 2, and classes from 0 to 1"):
+    with pytest.raises(ValueError, match="Labels go from 0 to 2, but classes from 0 to 1"):
         confusion([0, 2], [0, 1], 2)
 
 

@@ -26,7 +26,7 @@ from cltools.mining import (
 )
 from cltools.mining.rules import rule_classes
 from cltools.testing import Waits, no_waiting
-from cltools.training.learner import Learner, make_learner
+from cltools.training.state import TrainState, new_train_state
 from cltools.training.step import Batch, train_step
 
 TINY = EncoderSettings(backbone="tiny", hidden=8, projection=6, bn_group=None)
@@ -51,24 +51,24 @@ def images(count: int = 8) -> ImageSet:
     return ImageSet(pixels, ids % 4, ids, ("a", "b", "c", "d"), "made", "train")
 
 
-def ready(asked: Experiment) -> tuple[Learner, Batch]:
-    """A learner whose queue is full, and a batch."""
+def ready(asked: Experiment) -> tuple[TrainState, Batch]:
+    """A state whose queue is full, and a batch."""
     made = images()
-    learner = make_learner(asked, made, torch.device("cpu"))
+    state = new_train_state(asked, made, torch.device("cpu"))
     batch = Batch(made.images, made.ids, made.labels)
     for _ in range(asked.training.queue_size // asked.training.batch):
-        train_step(learner, batch, asked, progress=1.0, labelled=True)
-    assert learner.memory is None or learner.memory.queue.filled == asked.training.queue_size
-    return learner, batch
+        train_step(state, batch, asked, progress=1.0, labelled=True)
+    assert state.memory is None or state.memory.queue.filled == asked.training.queue_size
+    return state, batch
 
 
 def stepped(rule: NegativeRule | PositiveRule, **training: Any) -> None:
     """A whole training step at the beginning, in the middle and at the end."""
     asked = experiment(rule, **training)
-    learner, batch = ready(asked)
+    state, batch = ready(asked)
     with no_waiting():
         for progress in (0.0, 0.5, 1.0):
-            train_step(learner, batch, asked, progress=progress, labelled=True)
+            train_step(state, batch, asked, progress=progress, labelled=True)
 
 
 SHIPPED = [

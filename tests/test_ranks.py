@@ -168,9 +168,9 @@ def test_the_command_line_trains_with_two_processes(tmp_path: Path) -> None:
     assert stretch["hardware"]["ranks"] == 2
     assert stretch["command"].startswith("torchrun --nnodes 1 --nproc-per-node 2 -m cltools train digits-potential")
     refused = together("-m", "cltools", "evaluate", "run", cwd=tmp_path)
-    assert refused.returncode != 0 and "evaluate is for one process; start it without torchrun" in refused.stderr
+    assert refused.returncode != 0 and "evaluate runs in a single process; start it without torchrun" in refused.stderr
     whole = together("-m", "cltools", "train", "digits-simclr", "--out", "other", "--epochs", "2", cwd=tmp_path)
-    assert whole.returncode != 0 and "processes need groups that one holds" in whole.stderr
+    assert whole.returncode != 0 and "processes need groups within a share" in whole.stderr
     assert not (tmp_path / "other").exists()
 
 
@@ -191,7 +191,7 @@ def test_sigterm_to_torchrun_itself_saves_within_an_epoch(tmp_path: Path) -> Non
                 break
         process.terminate()
         _, words = process.communicate(timeout=120)
-    assert "Stopped after " in words and "saved in run: go on with --resume" in words
+    assert "Stopped after " in words and "saved in run: continue with --resume" in words
     state = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)
     assert len(state["ranks"]) == 2 and state["step"] > 9 and state["epoch"] < 200
 
@@ -209,7 +209,7 @@ def test_processes_that_have_not_joined_do_not_train_side_by_side(monkeypatch: p
 @pytest.mark.parametrize(
     ("experiment", "reason"),
     [
-        (MOCO, r"bn_group is None; 3 processes need groups that one holds"),
+        (MOCO, r"bn_group is None; 3 processes need groups within a share"),
         (grouped(MOCO), r"training.batch is 16; 3 processes need a multiple of \d+"),
         (training(grouped(MOCO), batch=24), None),
         (training(grouped(MOCO), batch=48, queue_size=48), None),
@@ -218,7 +218,7 @@ def test_processes_that_have_not_joined_do_not_train_side_by_side(monkeypatch: p
             replace(training(MOCO, batch=24), encoder=replace(MOCO.encoder, bn_group=12)),
             r"3 processes need a multiple of 36",
         ),
-        (training(grouped(MOCO), batch=24, device="cuda:1"), r"3 processes take a GPU each; device='cuda:1' names one"),
+        (training(grouped(MOCO), batch=24, device="cuda:1"), r"3 processes need a GPU each; device='cuda:1' names one"),
     ],
 )
 def test_what_shares_cannot_hold_is_refused(experiment: Experiment, reason: str | None) -> None:

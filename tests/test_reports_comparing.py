@@ -110,7 +110,7 @@ def test_a_setting_is_varied_beside_the_baseline() -> None:
         CompareFlags("digits", Path("x.json"), vary=("loss.temprature", "1")).chosen()
     with pytest.raises(ValueError, match=r"temperature"):
         CompareFlags("digits", Path("x.json"), vary=("loss.temperature", "warm")).chosen()
-    with pytest.raises(ValueError, match="name its values too"):
+    with pytest.raises(ValueError, match="add its values"):
         CompareFlags("digits", Path("x.json"), vary=("loss.temperature",))
 
 
@@ -303,8 +303,8 @@ def test_another_warm_start_is_not_gone_on_from(done: tuple[Path, dict[str, Any]
         ({"epochs": 0}, "epochs is 0; it must be a whole number of at least 1"),
         ({"warm_epochs": 0}, "warm_epochs is 0; it must be a whole number of at least 1"),
         ({"only": ("bund",)}, r"Unknown arm 'bund'\. Did you mean band"),
-        ({"drop_closest": (0.1,)}, "takes both drop_closest and keep_within"),
-        ({"every": 1}, "never measured on test; give holdout too"),
+        ({"drop_closest": (0.1,)}, "needs both drop_closest and keep_within"),
+        ({"every": 1}, "must not use test images; give holdout too"),
         ({"every": 0, "holdout": 0.2}, "every is 0; it must be a whole number of at least 1"),
         (
             {"drop_closest": (0.1,), "keep_within": (0.5,), "only": ("bands",)},

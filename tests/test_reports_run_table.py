@@ -297,7 +297,7 @@ def test_what_cannot_be_shown_is_refused(tmp_path: Path) -> None:
     for paths in ([a, comparison], [comparison, a]):
         with pytest.raises(ValueError, match=r"a\.json of kind 'run'.* Show each kind alone"):
             table(paths)
-    with pytest.raises(ValueError, match="Published figures are of whole runs"):
+    with pytest.raises(ValueError, match="Published figures are shown beside runs"):
         table([comparison], references=True)
     plain = to_plain(preset("digits-moco"))
     for n, change in enumerate(({"seed": "?"}, {"training": {}}, {"negatives": 1}, {"views": {"flip": "often"}})):

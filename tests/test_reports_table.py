@@ -30,7 +30,7 @@ def test_a_cell_breaks_no_table() -> None:
 def test_a_record_that_is_no_table_is_named(tmp_path: Path) -> None:
     other = tmp_path / "other.json"
     other.write_text('{"kind": "bunch"}', encoding="utf-8")
-    with pytest.raises(ValueError, match=r"of runs or of comparisons.*other\.json of kind 'bunch'"):
+    with pytest.raises(ValueError, match=r"runs or comparisons.*other\.json of kind 'bunch'"):
         table([other])
 
 

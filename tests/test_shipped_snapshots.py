@@ -77,5 +77,5 @@ def test_pictures_that_no_decoder_reads_are_refused_in_words() -> None:
     """Whole by its length and sizes, which are all that reading looks at."""
     snapshot = load_snapshot("shapes-moco")
     damaged = snapshot.sprite[:20] + bytes(6) + snapshot.sprite[26:]
-    with pytest.raises(ValueError, match=r"The pictures of a snapshot are damaged: .*\. Take it anew\."):
+    with pytest.raises(ValueError, match=r"The pictures of a snapshot are damaged: .*\. Take it again\."):
         tiles_of(damaged, len(snapshot), snapshot.tile)

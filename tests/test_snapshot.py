@@ -261,8 +261,8 @@ def test_a_map_of_ones_own_stands_first(recorded: tuple[Run, Recorder, Snapshot]
 @pytest.mark.parametrize(
     ("places", "message"),
     [
-        (np.zeros((120, 2)), r"Places are \[120, 2\]; give \[2, 120, 2\]"),
-        (np.zeros((2, 119, 2)), r"Places are \[2, 119, 2\]"),
+        (np.zeros((120, 2)), r"places are \[120, 2\]; give \[2, 120, 2\]"),
+        (np.zeros((2, 119, 2)), r"places are \[2, 119, 2\]"),
         (np.full((2, 120, 2), np.nan), "finite"),
     ],
 )
@@ -412,29 +412,29 @@ def spoilt(array: ndarray, value: Any, *place: int) -> ndarray:
             for name in ("anchors", "keys")
         ),
         (lambda s: {"anchors": spoilt(s.anchors, np.nan, 0, 3, 2)}, "vectors are not finite, or not of length 1"),
-        (lambda s: {"maps": spoilt(s.maps, np.nan, 0, 1, 5, 0)}, "places on maps are not finite"),
-        (lambda s: {"maps": spoilt(s.maps, np.inf, 0, 1, 5, 0)}, "places on maps are not finite"),
-        (lambda s: {"kept": spoilt(s.kept, 1.5, 0, 0, 0)}, "shares of neighbours lie outside of 0 to 1"),
+        (lambda s: {"maps": spoilt(s.maps, np.nan, 0, 1, 5, 0)}, "positions on maps are not finite"),
+        (lambda s: {"maps": spoilt(s.maps, np.inf, 0, 1, 5, 0)}, "positions on maps are not finite"),
+        (lambda s: {"kept": spoilt(s.kept, 1.5, 0, 0, 0)}, "shares of neighbours are not between 0 and 1"),
         (lambda s: {"thresholds": np.full((2, 120), np.nan, np.float32)}, "thresholds are not finite"),
-        (lambda s: {"ids": spoilt(s.ids, s.ids[1], 0)}, "ids stand in it twice"),
+        (lambda s: {"ids": spoilt(s.ids, s.ids[1], 0)}, "ids occur in it twice"),
         (lambda s: {"ids": spoilt(s.ids, 2**53, 0)}, r"ids reach 2\*\*53"),
-        (lambda s: {"labels": spoilt(s.labels, 10, 0)}, "labels lie beyond its classes"),
-        (lambda s: {"labels": spoilt(s.labels, -2, 0)}, "labels lie beyond its classes"),
-        (lambda s: {"epochs": (3, 1)}, "epochs do not ascend"),
-        (lambda s: {"epochs": (3, 3)}, "epochs do not ascend"),
-        (lambda s: {"epochs": (-1, 3)}, "epochs do not ascend"),
-        (lambda s: {"classes": ("0",) * 10}, "classes are not different texts"),
-        (lambda s: {"classes": tuple(range(10))}, "classes are not different texts"),
-        (lambda s: {"map_names": (1,)}, "map_names are not different texts"),
-        (lambda s: {"texts": ("a",) * 119}, "texts or metadata are of another number, or no texts"),
-        (lambda s: {"texts": tuple(range(120))}, "texts or metadata are of another number, or no texts"),
-        (lambda s: {"metadata": {"a": ("b",)}}, "texts or metadata are of another number, or no texts"),
-        (lambda s: {"pictured": np.array([0, 120])}, "has pictures of what it does not hold"),
-        (lambda s: {"pictured": np.array([0, -1])}, "has pictures of what it does not hold"),
-        (lambda s: {"tile": (32, 32)}, "pictures are of another size"),
-        (lambda s: {"tile": (16,)}, "its tile is no height and width"),
-        (lambda s: {"sprite": b"no picture"}, "pictures are of another size"),
-        (lambda s: {"sprite": s.sprite[:-9]}, "pictures are of another size"),
+        (lambda s: {"labels": spoilt(s.labels, 10, 0)}, "labels exceed its number of classes"),
+        (lambda s: {"labels": spoilt(s.labels, -2, 0)}, "labels exceed its number of classes"),
+        (lambda s: {"epochs": (3, 1)}, "epochs are not ascending"),
+        (lambda s: {"epochs": (3, 3)}, "epochs are not ascending"),
+        (lambda s: {"epochs": (-1, 3)}, "epochs or its tile's height and width are not whole"),
+        (lambda s: {"classes": ("0",) * 10}, "classes are not distinct texts"),
+        (lambda s: {"classes": tuple(range(10))}, "classes are not distinct texts"),
+        (lambda s: {"map_names": (1,)}, "map_names are not distinct texts"),
+        (lambda s: {"texts": ("a",) * 119}, "texts or metadata have another length, or are not texts"),
+        (lambda s: {"texts": tuple(range(120))}, "texts or metadata have another length, or are not texts"),
+        (lambda s: {"metadata": {"a": ("b",)}}, "texts or metadata have another length, or are not texts"),
+        (lambda s: {"pictured": np.array([0, 120])}, "has pictures of rows that it does not hold"),
+        (lambda s: {"pictured": np.array([0, -1])}, "has pictures of rows that it does not hold"),
+        (lambda s: {"tile": (32, 32)}, "pictures have another size"),
+        (lambda s: {"tile": (16,)}, "its epochs or its tile's height and width are not whole numbers"),
+        (lambda s: {"sprite": b"no picture"}, "pictures have another size"),
+        (lambda s: {"sprite": s.sprite[:-9]}, "pictures have another size"),
     ],
 )  # fmt: skip
 def test_by_every_way_in_it_is_refused(
@@ -444,7 +444,7 @@ def test_by_every_way_in_it_is_refused(
     snapshot, path = recorded[2], tmp_path / "a.npz"
     made = copy(snapshot)
     vars(made).update(changes(snapshot))
-    with pytest.raises(CltoolsError, match=f"no snapshot that can be shown: .*{fault}"):
+    with pytest.raises(CltoolsError, match=f"This snapshot cannot be shown: .*{fault}"):
         made.__post_init__()  # as made by hand; the tests' own check of types would come before
     made.save(path)
     for load in (Snapshot.load, load_snapshot):
@@ -459,7 +459,7 @@ def test_what_is_nothing_of_ours_or_fills_the_memory_is_refused(
 ) -> None:
     path = tmp_path / "a.npz"
     recorded[2].save(path)
-    with pytest.raises(CltoolsError, match=r"snapshot: it holds 'extra', which is nothing of ours"):
+    with pytest.raises(CltoolsError, match=r"snapshot: it holds 'extra', which no snapshot has"):
         Snapshot.load(rewritten(path, extra=np.zeros(3)))
     recorded[2].save(path)
     with ZipFile(path, "a", ZIP_DEFLATED) as archive, archive.open("more.npy", "w") as member:

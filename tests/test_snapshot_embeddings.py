@@ -117,7 +117,7 @@ def spoilt(**values: float) -> ndarray:
         ({"anchors": rows() > 0}, r"anchors are torch.bool \[40, 6\]"),
         ({"anchors": rows(2)}, "at least 3 rows"),
         ({"anchors": rows(40, 1)}, "of at least 2 numbers"),
-        ({"n": 100_001}, "n, or the corpus, is 100,001 rows; an explorer shows at most 100,000"),
+        ({"n": 100_001}, "n, or the corpus, has 100,001 rows; an explorer shows at most 100,000"),
         ({"ids": np.zeros(40, np.int64)}, r"ids must be 40 different whole numbers below 2\*\*53"),
         ({"ids": np.arange(39)}, "ids must be 40 different whole numbers"),
         ({"ids": np.arange(40.0)}, "ids must be 40 different whole numbers .*; give names as texts="),
@@ -133,17 +133,17 @@ def spoilt(**values: float) -> ndarray:
         ({"positives": rows(), "corpus": rows(50, 7)}, r"and \[50, 7\]; give as many positives"),
         ({"positives": rows(), "corpus": rows(2)}, r"keys \[2, 6\]; a map needs at least 3"),
         ({"positives": rows(), "corpus": rows(50), "texts": ["a"] * 40}, r"texts=\(of the anchors, of the corpus\)"),
-        ({"positives": rows(), "corpus": rows(50), "labels": "topic"}, "With a corpus labels are a pair"),
-        ({"metadata": {1: [0] * 40, "1": [1] * 40}}, "Columns of metadata have one name: 1, 1. Rename them"),
+        ({"positives": rows(), "corpus": rows(50), "labels": "topic"}, "With a corpus labels must be a pair"),
+        ({"metadata": {1: [0] * 40, "1": [1] * 40}}, "Columns of metadata have the same name: 1, 1. Rename them"),
         ({"positives": rows(), "corpus": rows(50), "texts": (["a"] * 40, ["b"] * 49)}, "There are 49 texts for 50"),
         (
             {"positives": rows(), "corpus": rows(50), "own": [[0, 50]]},
-            "places of an anchor below 40 and of a key below 50",
+            "indices of an anchor below 40 and of a key below 50",
         ),
         ({"positives": rows(), "corpus": rows(50), "own": [[0.5, 1]]}, "own is torch.float32"),
-        ({"own": [[0, 1]]}, "own= is for a corpus"),
+        ({"own": [[0, 1]]}, "own= needs a corpus"),
         ({"ids": np.arange(40) + 2**53}, "different whole numbers below"),
-        ({"n": 2}, "of which n=2 are asked for"),
+        ({"n": 2}, "of which n=2 are requested"),
         ({"anchors": np.empty((0, 6)), "positives": np.empty((0, 6)), "corpus": rows(50)}, "There are 0 anchors"),
         ({"metadata": [{"a": 1}] * 40}, "metadata is of type list; give a DataFrame or a dict of columns"),
         ({"metadata": {"a": 3}}, "a are of type int; give a list or an array"),
@@ -160,7 +160,7 @@ def spoilt(**values: float) -> ndarray:
                 "corpus": rows(50),
                 "images": tuple(np.zeros((k, 3, k, 8), np.uint8) for k in (40, 50)),
             },
-            "images of anchors and of the corpus are .*; give one size",
+            "images of anchors and corpus have sizes .*; give one size",
         ),
     ],
 )
@@ -246,7 +246,7 @@ def test_ids_are_taken_in_every_usual_form(form: Any) -> None:
 
 
 def test_a_draw_that_nobody_asked_for_is_told() -> None:
-    with pytest.warns(UserWarning, match="2,000 of 2,001 rows are drawn; n=2001 takes all"):
+    with pytest.warns(UserWarning, match="2,000 of 2,001 rows are drawn at random; n=2001 takes all"):
         assert len(taken(rows(2001))) == 2000
     assert len(taken(rows(2001), n=30)) == 30 and len(taken(rows(2000))) == 2000
 
@@ -344,26 +344,26 @@ def test_a_file_that_contradicts_itself_is_damaged(tmp_path: Path) -> None:
     for changes, what in (
         ({"keys": spoilt}, "some of its vectors are not finite"),
         ({"keys": lost}, "some of its vectors are not finite, or not of length 1"),
-        ({"ids": np.zeros(50, np.int64)}, "ids stand in it twice"),
-        ({"classes": ("one",)}, "labels lie beyond its classes"),
-        ({"texts": ("p",) * 79}, "its texts or metadata are of another number"),
-        ({"metadata": {"year": ("1",) * 49}}, "its texts or metadata are of another number"),
-        ({"pictured": np.array([80])}, "it has pictures of what it does not hold"),
-        *(({"queries": replace(snapshot.queries, own=np.array(own))}, "it calls keys an anchor's own that it does not")
+        ({"ids": np.zeros(50, np.int64)}, "ids occur in it twice"),
+        ({"classes": ("one",)}, "labels exceed its number of classes"),
+        ({"texts": ("p",) * 79}, "its texts or metadata have another length"),
+        ({"metadata": {"year": ("1",) * 49}}, "its texts or metadata have another length"),
+        ({"pictured": np.array([80])}, "it has pictures of rows that it does not hold"),
+        *(({"queries": replace(snapshot.queries, own=np.array(own))}, "its own keys include some that it does not")
           for own in ([[0, 50]], [[30, 0]], [[0, -1]])),
-        ({"queries": replace(snapshot.queries, ids=np.zeros(30, np.int64))}, "ids stand in it twice"),
+        ({"queries": replace(snapshot.queries, ids=np.zeros(30, np.int64))}, "ids occur in it twice"),
         ({"queries": replace(snapshot.queries, positives=2 * snapshot.queries.positives)}, "some of its vectors"),
     ):  # fmt: skip
         unchecked(snapshot, **changes).save(file)
         with pytest.raises(CltoolsError, match=f"search.npz cannot be read as a snapshot: {what}"):
             Snapshot.load(file)
-        with pytest.raises(CltoolsError, match=f"no snapshot that can be shown: {what}"):
+        with pytest.raises(CltoolsError, match=f"This snapshot cannot be shown: {what}"):
             replace(snapshot, **changes)
     doubled = {"anchors": 0, "keys": 0, "maps": 1, "kept": 1, "trustworthiness": 1}
     twice = {name: np.concatenate([getattr(snapshot, name)] * 2, axis=axis) for name, axis in doubled.items()}
     asked = replace(snapshot.queries, positives=np.concatenate([snapshot.queries.positives] * 2))
     unchecked(snapshot, epochs=(0, 0), queries=asked, **twice).save(file)
-    with pytest.raises(ValueError, match="its epochs do not ascend"):
+    with pytest.raises(ValueError, match="its epochs are not ascending"):
         Snapshot.load(file)
 
 

@@ -87,7 +87,7 @@ def test_a_name_goes_before_a_folder_and_a_file_is_read_by_its_path(
     assert load_snapshot("own.npz").classes == load_snapshot(tmp_path / "own.npz").classes == tuple("abcdefghij")
     with pytest.raises(FileNotFoundError, match="digits-moco holds no trained run"):
         load_snapshot("./digits-moco")
-    with pytest.raises(FileNotFoundError, match=r"none\.npz is no file"):
+    with pytest.raises(FileNotFoundError, match=r"none\.npz is not a file"):
         load_snapshot("none.npz")
 
 
@@ -121,5 +121,5 @@ def test_an_unknown_name_is_refused_with_all_that_are_known(
 
 def test_a_run_on_images_given_by_hand_asks_for_them(tmp_path: Path) -> None:
     fit(asked(), images=load_images("digits").subset(100), out=tmp_path)
-    with pytest.raises(ValueError, match=r"keeps no images; give them: take_snapshot\(Run\.load\("):
+    with pytest.raises(ValueError, match=r"holds no images; give them: take_snapshot\(Run\.load\("):
         load_snapshot(tmp_path)

@@ -76,7 +76,7 @@ def test_a_page_holds_them_as_text(tmp_path: Path) -> None:
 def test_a_kernel_sends_them(monkeypatch: pytest.MonkeyPatch) -> None:
     explorer, sent = explore(of_strangers()), list[Any]()
     monkeypatch.setattr(explorer.widget, "send", lambda content, buffers=None: sent.append(content))
-    explorer._asked(None, {"number": 1, "want": "digest"}, [])
+    explorer._on_message(None, {"number": 1, "want": "digest"}, [])
     (answer,) = sent
     assert "error" not in answer
     json.dumps(answer, ensure_ascii=False).encode("utf-8")

@@ -33,7 +33,7 @@ from cltools.mining import (
 from cltools.testing import no_waiting
 from cltools.training import Run, fit
 from cltools.training.fit import learning_rate
-from cltools.training.learner import Learner, make_learner
+from cltools.training.state import TrainState, new_train_state
 from cltools.training.step import Batch, StepResult, batches, enqueue, train_step, update
 from cltools.views import augment
 
@@ -80,11 +80,11 @@ def whole(images: ImageSet) -> Batch:
     return Batch(images.images, images.ids, images.labels)
 
 
-def taught(experiment: Experiment, images: ImageSet, steps: int) -> Learner:
-    learner = make_learner(experiment, images, torch.device("cpu"))
+def taught(experiment: Experiment, images: ImageSet, steps: int) -> TrainState:
+    state = new_train_state(experiment, images, torch.device("cpu"))
     for _ in range(steps):
-        train_step(learner, whole(images), experiment, progress=0.5, labelled=True)
-    return learner
+        train_step(state, whole(images), experiment, progress=0.5, labelled=True)
+    return state
 
 
 @contextmanager
@@ -105,13 +105,13 @@ def observed() -> Iterator[list[Selection]]:
 
 
 def stepped(
-    learner: Learner, images: ImageSet, experiment: Experiment, progress: float = 0.5
+    state: TrainState, images: ImageSet, experiment: Experiment, progress: float = 0.5
 ) -> tuple[StepResult, Tensor]:
     """A step, and the band of every key it compared."""
     batch, rules = whole(images), experiment.rules_at(progress)
     with observed() as seen:
-        result, new_keys = update(learner, batch, experiment, rules, labelled=True)
-    enqueue(learner, batch, new_keys)
+        result, new_keys = update(state, batch, experiment, rules, labelled=True)
+    enqueue(state, batch, new_keys)
     band = torch.cat([selection.band for selection in seen])
     assert [int((band == code).sum()) for code in Band] == result.tally[0].tolist()
     return result, band
@@ -133,9 +133,9 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[Step]:
     """What each step of `fit` was given."""
     seen: list[Step] = []
 
-    def spy(learner: Learner, batch: Batch, experiment: Experiment, *, progress: float, labelled: bool) -> Any:
-        seen.append(Step(batch.ids.tolist(), learner.optimizer.param_groups[0]["lr"], progress))
-        return train_step(learner, batch, experiment, progress=progress, labelled=labelled)
+    def spy(state: TrainState, batch: Batch, experiment: Experiment, *, progress: float, labelled: bool) -> Any:
+        seen.append(Step(batch.ids.tolist(), state.optimizer.param_groups[0]["lr"], progress))
+        return train_step(state, batch, experiment, progress=progress, labelled=labelled)
 
     monkeypatch.setattr(fitting, "train_step", spy)
     return seen
@@ -149,9 +149,9 @@ def test_a_threshold_learns_from_the_mean_over_both_views_of_an_image(
     chunk: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     images, experiment = made(), asked(negatives=LearnedThreshold(alpha=0.1, start=0.0), symmetric=True, chunk=chunk)
-    learner = taught(experiment, images, steps=1)
-    assert learner.rule_state is not None
-    learner.rule_state["threshold"].fill_(0.5)
+    state = taught(experiment, images, steps=1)
+    assert state.rule_state is not None
+    state.rule_state["threshold"].fill_(0.5)
     learned: list[tuple[list[int], Tensor]] = []
 
     def learn(self: LearnedThreshold, state: Any, ids: Tensor, measured: Tensor) -> None:
@@ -159,7 +159,7 @@ def test_a_threshold_learns_from_the_mean_over_both_views_of_an_image(
 
     monkeypatch.setattr(LearnedThreshold, "learn", learn)
     with observed() as seen:
-        update(learner, whole(images), experiment, experiment.rules_at(0.5), labelled=True)
+        update(state, whole(images), experiment, experiment.rules_at(0.5), labelled=True)
     shares = [share for selection in seen for share in selection.measured.tolist()]  # type: ignore[union-attr]
     first, second = shares[:48], shares[48:]
     assert len(second) == 48 and first != second, "both views are anchors, and meet different keys"
@@ -213,9 +213,9 @@ def info_nce_by_hand(
     return torch.stack(losses).mean()
 
 
-def next_draws(learner: Learner) -> torch.Generator:
+def next_draws(state: TrainState) -> torch.Generator:
     draws = torch.Generator()
-    draws.set_state(learner.draws.get_state())
+    draws.set_state(state.view_rng.get_state())
     return draws
 
 
@@ -224,9 +224,9 @@ def next_views(images: ImageSet, experiment: Experiment, draws: torch.Generator)
     return view1, augment(images.images, experiment.views, generator=draws)
 
 
-def after_sgd(encoder: nn.Module, learner: Learner, settings: TrainingSettings) -> dict[str, Tensor]:
-    """The parameters of `encoder`, whose gradients are taken, after one step with the momentum of the learner's."""
-    buffers = [learner.optimizer.state[p]["momentum_buffer"] for p in learner.encoder.parameters()]
+def after_sgd(encoder: nn.Module, state: TrainState, settings: TrainingSettings) -> dict[str, Tensor]:
+    """The parameters of `encoder`, whose gradients are taken, after one step with the momentum of the state's."""
+    buffers = [state.optimizer.state[p]["momentum_buffer"] for p in state.encoder.parameters()]
     moved = {}
     for (name, p), buffer in zip(encoder.named_parameters(), buffers, strict=True):
         assert p.grad is not None
@@ -242,11 +242,11 @@ STEP = {"learning_rate": 0.1, "momentum": 0.7, "weight_decay": 0.01}
 def test_a_moco_step_is_the_formula_and_sgd(symmetric: bool, predictor: bool) -> None:
     images = made(16)  # one batch is everything, so the queue holds older keys of every anchor's image
     experiment = asked(encoder=replace(TINY, predictor=predictor), symmetric=symmetric, **STEP)
-    learner = taught(experiment, images, steps=2)
-    assert learner.memory is not None
-    queue, queue_ids = learner.memory.queue.keys.clone(), learner.memory.queue.ids.clone()
-    encoder, slow = copy.deepcopy(learner.encoder), copy.deepcopy(learner.memory.copy.encoder)
-    view1, view2 = next_views(images, experiment, next_draws(learner))
+    state = taught(experiment, images, steps=2)
+    assert state.memory is not None
+    queue, queue_ids = state.memory.queue.keys.clone(), state.memory.queue.ids.clone()
+    encoder, slow = copy.deepcopy(state.encoder), copy.deepcopy(state.memory.copy.encoder)
+    view1, view2 = next_views(images, experiment, next_draws(state))
     with torch.no_grad():
         for name, p in slow.named_parameters():
             p.copy_(0.7 * p + 0.3 * encoder.get_parameter(name))
@@ -257,92 +257,92 @@ def test_a_moco_step_is_the_formula_and_sgd(symmetric: bool, predictor: bool) ->
     if symmetric:
         loss = (loss + info_nce_by_hand(z2, key1, queue, others, 0.2)) / 2
     loss.backward()
-    expected = after_sgd(encoder, learner, experiment.training)
+    expected = after_sgd(encoder, state, experiment.training)
 
-    result, band = stepped(learner, images, experiment)
+    result, band = stepped(state, images, experiment)
     torch.testing.assert_close(result.loss, loss.detach(), rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(dict(learner.encoder.named_parameters()), expected, rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(dict(learner.memory.copy.encoder.named_parameters()), dict(slow.named_parameters()))
+    torch.testing.assert_close(dict(state.encoder.named_parameters()), expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(dict(state.memory.copy.encoder.named_parameters()), dict(slow.named_parameters()))
     own = images.ids.repeat(2 if symmetric else 1)[:, None] == queue_ids
     assert torch.equal(band == Band.OWN, own) and own.sum(1).tolist() == [2] * len(own)
-    torch.testing.assert_close(learner.memory.queue.keys[32:], key2, rtol=1e-4, atol=1e-5)
-    assert torch.equal(learner.memory.queue.ids[32:], images.ids) and learner.memory.queue.filled == 48
-    assert torch.equal(learner.memory.queue.labels[32:], images.labels) and learner.step == 3
+    torch.testing.assert_close(state.memory.queue.keys[32:], key2, rtol=1e-4, atol=1e-5)
+    assert torch.equal(state.memory.queue.ids[32:], images.ids) and state.memory.queue.filled == 48
+    assert torch.equal(state.memory.queue.labels[32:], images.labels) and state.step == 3
 
 
 def test_a_simclr_step_is_the_formula_and_sgd() -> None:
     images, experiment = made(16), asked(mode="simclr", **STEP)
-    learner = taught(experiment, images, steps=1)
-    encoder = copy.deepcopy(learner.encoder)
-    view1, view2 = next_views(images, experiment, next_draws(learner))
+    state = taught(experiment, images, steps=1)
+    encoder = copy.deepcopy(state.encoder)
+    view1, view2 = next_views(images, experiment, next_draws(state))
     z = unit(torch.cat([encoder(view1), encoder(view2)]))
     sibling = [*range(16, 32), *range(16)]
     others = [[row for row in range(32) if row not in (i, sibling[i])] for i in range(32)]
     loss = info_nce_by_hand(z, z[sibling], z, others, 0.2)
     loss.backward()
-    expected = after_sgd(encoder, learner, experiment.training)
+    expected = after_sgd(encoder, state, experiment.training)
 
-    result, band = stepped(learner, images, experiment)
+    result, band = stepped(state, images, experiment)
     torch.testing.assert_close(result.loss, loss.detach(), rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(dict(learner.encoder.named_parameters()), expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(dict(state.encoder.named_parameters()), expected, rtol=1e-4, atol=1e-5)
     codes = torch.full((32, 32), Band.POTENTIAL, dtype=torch.int8)
     codes[range(32), range(32)] = codes[range(32), sibling] = Band.OWN
-    assert torch.equal(band, codes) and learner.memory is None
+    assert torch.equal(band, codes) and state.memory is None
 
 
 def test_the_queue_takes_the_second_views_keys_once_after_the_backward_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     experiment, images = asked(MINING, RankBand()), made(16)
-    learner = taught(experiment, images, steps=1)
-    assert learner.memory is not None
+    state = taught(experiment, images, steps=1)
+    assert state.memory is not None
     events: list[object] = []
-    enqueue = learner.memory.queue.enqueue
+    enqueue = state.memory.queue.enqueue
 
     def spy(keys: Tensor, ids: Tensor, labels: Tensor) -> None:
         events.append((len(keys), ids.tolist()))
         enqueue(keys, ids, labels)
 
-    monkeypatch.setattr(learner.memory.queue, "enqueue", spy)
-    learner.encoder.head[0].weight.register_post_accumulate_grad_hook(lambda _: events.append("backward"))
-    train_step(learner, whole(images), experiment, progress=0.5, labelled=True)
+    monkeypatch.setattr(state.memory.queue, "enqueue", spy)
+    state.encoder.head[0].weight.register_post_accumulate_grad_hook(lambda _: events.append("backward"))
+    train_step(state, whole(images), experiment, progress=0.5, labelled=True)
     assert events == ["backward", (16, images.ids.tolist())]
 
 
 def test_keys_are_made_in_an_order_that_the_step_draws() -> None:
     experiment, images = asked(encoder=replace(TINY, bn_group=4), symmetric=False), made(16)
-    learner = taught(experiment, images, steps=1)
-    assert learner.memory is not None
-    slow, draws = copy.deepcopy(learner.memory.copy), next_draws(learner)
-    slow.update(learner.encoder, experiment.training.momentum)
+    state = taught(experiment, images, steps=1)
+    assert state.memory is not None
+    slow, draws = copy.deepcopy(state.memory.copy), next_draws(state)
+    slow.update(state.encoder, experiment.training.momentum)
     _, view2 = next_views(images, experiment, draws)
     shuffled, straight = unit(slow.keys(view2, generator=draws)), unit(slow.encoder.project(view2))
-    train_step(learner, whole(images), experiment, progress=0.5, labelled=True)
-    torch.testing.assert_close(learner.memory.queue.keys[16:], shuffled)
+    train_step(state, whole(images), experiment, progress=0.5, labelled=True)
+    torch.testing.assert_close(state.memory.queue.keys[16:], shuffled)
     assert not torch.allclose(shuffled, straight, rtol=1e-2, atol=1e-2)
 
 
 def test_an_image_never_meets_itself_in_a_later_epoch() -> None:
     experiment = asked(MINING, batch=16)
     images = made(16)
-    learner = taught(experiment, images, steps=3)
-    assert learner.memory is not None
-    same = images.ids.repeat(2)[:, None] == learner.memory.queue.ids
-    _, band = stepped(learner, images, experiment)
+    state = taught(experiment, images, steps=3)
+    assert state.memory is not None
+    same = images.ids.repeat(2)[:, None] == state.memory.queue.ids
+    _, band = stepped(state, images, experiment)
     assert torch.equal(band == Band.OWN, same) and bool(same.any(1).all())
     assert bool((band == Band.MINED).any(1).all())
 
 
 def test_an_empty_queue_is_an_ordinary_first_step() -> None:
     experiment, images = asked(MINING, RankBand()), made(16)
-    learner = taught(experiment, images, steps=0)
-    result, band = stepped(learner, images, experiment, progress=0.0)
+    state = taught(experiment, images, steps=0)
+    result, band = stepped(state, images, experiment, progress=0.0)
     assert result.loss == 0 and band.shape == (32, 0)
-    assert all(bool(p.isfinite().all()) for p in learner.encoder.parameters())
+    assert all(bool(p.isfinite().all()) for p in state.encoder.parameters())
 
 
 def test_a_step_resolves_the_rules_schedules() -> None:
     experiment, images = asked(replace(MINING, start=0.5)), made(16)
-    learner = taught(experiment, images, steps=2)
-    before, after = (stepped(learner, images, experiment, progress)[1] for progress in (0.49, 0.51))
+    state = taught(experiment, images, steps=2)
+    before, after = (stepped(state, images, experiment, progress)[1] for progress in (0.49, 0.51))
     assert not bool((before == Band.MINED).any()) and bool((after == Band.MINED).any())
 
 
@@ -351,13 +351,13 @@ def test_a_step_in_chunks_is_the_step_at_once() -> None:
     weights, tallies = [], []
     for chunk in (None, 5):
         experiment = asked(MINING, RankBand(), chunk=chunk)
-        learner = make_learner(experiment, images, torch.device("cpu"))
-        assert learner.memory is not None
-        for encoder in (learner.encoder, learner.memory.copy.encoder):
+        state = new_train_state(experiment, images, torch.device("cpu"))
+        assert state.memory is not None
+        for encoder in (state.encoder, state.memory.copy.encoder):
             encoder.double()  # in float32 a sum in another order can switch a unit on or off
         for _ in range(3):
-            result, _ = stepped(learner, images, experiment)
-        weights.append(dict(learner.encoder.named_parameters()))
+            result, _ = stepped(state, images, experiment)
+        weights.append(dict(state.encoder.named_parameters()))
         tallies.append(result.tally)
         assert result.anchors == 32
     torch.testing.assert_close(weights[0], weights[1], rtol=1e-4, atol=1e-5)
@@ -367,19 +367,19 @@ def test_a_step_in_chunks_is_the_step_at_once() -> None:
 def test_a_step_in_half_precision_that_is_watched_and_summed_never_waits_for_the_device() -> None:
     """What `test_no_waiting.py` does not do in a step of each rule."""
     experiment, images = asked(MINING, RankBand(), precision="bfloat16"), made(16)
-    learner = taught(experiment, images, steps=2)
+    state = taught(experiment, images, steps=2)
     sums = fitting.EpochSums(torch.device("cpu"))
     kept: list[Tensor] = []
     with no_waiting():
         result = train_step(
-            learner,
+            state,
             whole(images),
             experiment,
             progress=0.5,
             labelled=True,
             on_step=lambda info: kept.append(info.loss + info.selection.negative_weight.sum()),
         )
-        sums.add(learner.step, result.loss, result.tally, result.anchors)
+        sums.add(state.step, result.loss, result.tally, result.anchors)
     assert len(kept) == 1 and sums.fetch()["loss"] == pytest.approx(float(result.loss))
 
 
@@ -406,10 +406,10 @@ def test_each_epoch_takes_an_image_at_most_once_in_another_order(steps: list[Ste
 
 def test_no_two_seeds_share_a_stream() -> None:
     images = made(16)
-    learners = [make_learner(asked(seed=seed), images, torch.device("cpu")) for seed in range(3)]
-    streams = [generator.initial_seed() for learner in learners for generator in (learner.shuffler, learner.draws)]
+    states = [new_train_state(asked(seed=seed), images, torch.device("cpu")) for seed in range(3)]
+    streams = [generator.initial_seed() for state in states for generator in (state.order_rng, state.view_rng)]
     assert len(set(streams)) == 6
-    assert not torch.equal(learners[0].encoder.head[0].weight, learners[1].encoder.head[0].weight)
+    assert not torch.equal(states[0].encoder.head[0].weight, states[1].encoder.head[0].weight)
 
 
 # --- images

@@ -29,7 +29,7 @@ from cltools.mining import (
     RandomNegatives,
     RankBand,
 )
-from cltools.training import History, Run, fit, learner
+from cltools.training import History, Run, fit, state as train_state
 from cltools.training.checkpoint import checksums
 from cltools.training.record import COLUMNS, EpochSums, read_run_record, tally_of
 from cltools.training.step import train_step
@@ -266,7 +266,7 @@ def test_a_run_that_has_lost_its_checkpoint_is_not_begun_anew_in_its_folder(whol
     lost = Path(shutil.copytree(run.path, tmp_path / "lost"))
     (lost / "checkpoint.pt").unlink()
     before = files(lost)
-    with pytest.raises(CltoolsError, match=r"lacks its checkpoint\.pt and cannot go on; put it back"):
+    with pytest.raises(CltoolsError, match=r"lacks its checkpoint\.pt, so it cannot resume; put it back"):
         fit(MOCO, images=made(), out=lost, resume=True)
     assert files(lost) == before
     first = fit(training(MOCO, epochs=1), images=made(), out=tmp_path / "first")  # as if killed before its checkpoint
@@ -335,14 +335,11 @@ def of_another_version(path: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
-        (truncated, r"cannot be read as a checkpoint .* Put it back as it was, or train .* into another folder"),
+        (truncated, r"cannot be read as a checkpoint .* Put the original back, or train .* into another folder"),
         (foreign, "cannot be read as a checkpoint"),
         (executable, "cannot be read as a checkpoint"),
         (of_another_library, "is not a checkpoint of cltools"),
-        (
-            of_another_version,
-            r"has checkpoint format 7; this version reads format 5\. .* the version of cltools that wrote it",
-        ),
+        (of_another_version, r"has checkpoint format 7; this version reads format 5\. .* the cltools that wrote it"),
     ],
 )
 def test_a_checkpoint_that_cannot_be_resumed_says_why(damage: Callable[[Path], None], reason: str, cut: Path) -> None:
@@ -356,11 +353,11 @@ def test_a_checkpoint_that_cannot_be_resumed_says_why(damage: Callable[[Path], N
 def test_what_differs_from_where_a_run_was_stopped_is_said(cut: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(StoppedError):
         fit(MOCO, images=made(), out=cut, resume=True, callbacks=[stop_after(3)])
-    assert "Resumed elsewhere" not in "".join(capsys.readouterr())
+    assert "Resumed in another" not in "".join(capsys.readouterr())
     threads = torch.get_num_threads()
     torch.set_num_threads(threads + 1)
     fit(MOCO, images=made(), out=cut, resume=True)
-    assert f"not bit for bit the same run: threads: {threads} → {threads + 1}\n" in "".join(capsys.readouterr())
+    assert f"not bit for bit: threads: {threads} → {threads + 1}\n" in "".join(capsys.readouterr())
 
 
 def test_a_run_stopped_on_another_device_goes_on_and_says_so(cut: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -395,7 +392,7 @@ UNKNOWN = replace(made(), labels=torch.full((64,), -1))
 @pytest.mark.parametrize(
     ("experiment", "images", "error", "reason"),
     [
-        (MOCO, made(20), ValueError, "15 training images are fewer than one batch of 16"),
+        (MOCO, made(20), ValueError, r"15 training images are fewer than training\.batch=16"),
         (replace(MOCO, negatives=OracleNegatives()), UNKNOWN, ValueError, "OracleNegatives reads classes"),
         (replace(MOCO, positives=OraclePositives()), UNKNOWN, ValueError, "OraclePositives reads classes"),
         (replace(MOCO, negatives=ByClass()), UNKNOWN, ValueError, "ByClass reads classes, and made has none"),
@@ -426,7 +423,7 @@ def test_one_image_without_a_label_shuts_off_what_reads_labels_for_no_other() ->
 def test_cuda_where_there_is_none_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no CUDA GPU"):
         fit(training(MOCO, device="cuda"), images=made(), out=tmp_path / "run")
-    assert learner.resolve_device("auto") == torch.device("cpu") and not list(tmp_path.iterdir())
+    assert train_state.resolve_device("auto") == torch.device("cpu") and not list(tmp_path.iterdir())
 
 
 def test_resuming_needs_a_folder_and_a_file_is_none(tmp_path: Path) -> None:
@@ -455,7 +452,7 @@ class Breaks(nn.Module):
 def test_a_loss_that_is_not_finite_stops_training_and_names_its_first_step(tmp_path: Path) -> None:
     kept: dict[str, tuple[int, bytes]] = {}
     backbone = Breaks(good_calls=2 * 4)  # two views a step, three steps an epoch
-    with pytest.raises(FloatingPointError, match=r"loss was not finite at step 5;.*last checkpoint is from before it"):
+    with pytest.raises(FloatingPointError, match=r"loss was not finite at step 5;.*last checkpoint is from before"):
         fit(
             POTENTIAL,
             images=made(),
@@ -471,10 +468,10 @@ def test_a_loss_that_is_not_finite_stops_training_and_names_its_first_step(tmp_p
 def test_weights_broken_by_an_epochs_last_update_reach_no_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def breaking(learner: Any, *arguments: Any, **settings: Any) -> Any:
-        result = train_step(learner, *arguments, **settings)
-        if learner.step == 6:
-            learner.encoder.head[0].weight.data[0, 0] = math.inf
+    def breaking(state: Any, *arguments: Any, **settings: Any) -> Any:
+        result = train_step(state, *arguments, **settings)
+        if state.step == 6:
+            state.encoder.head[0].weight.data[0, 0] = math.inf
         return result
 
     monkeypatch.setattr(fitting, "train_step", breaking)

@@ -271,5 +271,5 @@ def test_a_loaded_run_needs_its_checkpoint_for_its_queue_alone(mode: str, tmp_pa
     if mode == "simclr":
         assert repr(bare.diagnose(n=40)) == expected
     else:
-        with pytest.raises(ValueError, match=r"has no queue: its folder holds no checkpoint\.pt\. Load it with"):
+        with pytest.raises(ValueError, match=r"has no queue, because its folder holds no checkpoint\.pt; load it with"):
             bare.diagnose(n=40)

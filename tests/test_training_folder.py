@@ -126,7 +126,7 @@ def test_an_evaluation_beside_a_training_keeps_nothing_and_says_what_it_measured
         thread = threading.Thread(target=lambda: run.evaluate(protocols=["knn200"]))
         thread.start()
         thread.join()
-    assert re.search(r"in use by .*not kept: knn200 \d", capsys.readouterr().err)
+    assert re.search(r"in use by .*not saved: knn200 \d", capsys.readouterr().err)
     assert files(folder) == before
     run.evaluate(protocols=["knn200"])
     assert {"knn10", "knn200"} <= recorded(folder).evaluations["test"].keys()
@@ -265,9 +265,7 @@ def test_where_nothing_can_be_kept_figures_are_told(
         measured = run.evaluate(protocols=["knn10", "knn200"])
     told = capsys.readouterr().err
     for name in ("knn10", "knn200"):
-        assert re.search(
-            rf"No space left.*Free some space.*Measured, and not kept: .*{name} {measured[name]:.1f}", told
-        )
+        assert re.search(rf"No space left.*Make room.*Measured but not saved: .*{name} {measured[name]:.1f}", told)
     assert files(folder) == before
 
 
@@ -417,9 +415,7 @@ def test_a_checkpoint_edited_by_hand_names_the_place(place: str, learned: Path, 
     EDITED[place](state)
     torch.save(state, folder / "checkpoint.pt")
     experiment = replace(POTENTIAL, negatives=LEARNED.negatives)
-    told = (
-        rf"checkpoint\.pt was altered after it was written: {re.escape(place)}.* is not as it was saved\. Put it back"
-    )
+    told = rf"checkpoint\.pt was altered after it was written: {re.escape(place)}.* is not as it was saved\. Put the"
     with pytest.raises(CltoolsError, match=told):
         fit(experiment, images=made(), out=folder, resume=True)
 
@@ -449,11 +445,11 @@ def test_what_is_no_encoder_is_not_saved_for_one(folder: Path) -> None:
     before, run = files(folder), Run.load(folder)
     backbone = run.encoder.backbone
     run.encoder.backbone = torch.compile(backbone)  # type: ignore[assignment]
-    with pytest.raises(CltoolsError, match=r"a part that is wrapped \(backbone\._orig_mod\); put back"):
+    with pytest.raises(CltoolsError, match=r"a part that is wrapped \(backbone\._orig_mod\); restore"):
         run.save()
     run.encoder.backbone = backbone
     run.encoder = nn.Linear(2, 2)  # type: ignore[assignment]
-    with pytest.raises(CltoolsError, match="encoder is of type Linear; put back"):
+    with pytest.raises(CltoolsError, match="encoder is of type Linear; restore"):
         run.save()
     assert files(folder) == before
 

@@ -13,7 +13,7 @@ from cltools import fit
 from cltools.datasets import ImageSet
 from cltools.training.inputs import TrainedOn
 
-OTHER_ORDER = "These are the same pictures in another order."
+OTHER_ORDER = "These are the same images in another order."
 
 
 def of(images: ImageSet) -> TrainedOn:
@@ -89,5 +89,5 @@ def test_a_run_goes_on_with_the_same_images_in_the_same_order_alone(tmp_path: Pa
     run = fit(MOCO, images=images, out=tmp_path, resume=True)
     run.diagnose(images=images)
     for other, why in others:
-        with pytest.raises(ValueError, match=f"{why}.*Give the very images, in order"):
+        with pytest.raises(ValueError, match=f"{why}.*Give the same images in order"):
             run.diagnose(images=other)

@@ -108,7 +108,7 @@ def test_a_run_stopped_at_any_step_goes_on_as_if_it_had_not_been(
     expected = fit(experiment, images=made(), out=tmp_path / "whole", **own()) if own() else whole(experiment)
     handlers = [signal.getsignal(each) for each in SIGNALS]
     at_step(step, sent(signal.SIGTERM))
-    with pytest.raises(Stopped, match=r"go on with --resume \(resume=True\)") as stopped:
+    with pytest.raises(Stopped, match=r"continue with --resume \(resume=True\)") as stopped:
         fit(experiment, images=made(), out=tmp_path / "cut", **own())
     assert [signal.getsignal(each) for each in SIGNALS] == handlers
     assert stopped.value.signal is signal.SIGTERM and str(tmp_path / "cut") in str(stopped.value)
@@ -251,7 +251,7 @@ def test_the_command_line_ends_in_a_message_and_goes_on(number: signal.Signals, 
         _, words = process.communicate(timeout=120)
     assert process.returncode == status
     assert "cltools: Stopped after " in words and "Traceback" not in words
-    assert "epochs" in words and "saved in run: go on with --resume" in words
+    assert "epochs" in words and "saved in run: continue with --resume" in words
     assert checkpoint(tmp_path / "run")["step"] > 9
 
 

@@ -54,7 +54,7 @@ def here(place: str, after: int = 0, warm_epochs: int = 0) -> Stretch:
 def made(
     n: int, here: Stretch | None = None, before: RunRecord | None = None, images: TrainedOn | None = None
 ) -> RunRecord:
-    return RunRecord.of(Run(ASKED, ENCODER, History(rows(n)), images=images, here=here), before)
+    return RunRecord.of(Run(ASKED, ENCODER, History(rows(n)), images=images, stretch=here), before)
 
 
 def places(record: RunRecord) -> list[str]:
@@ -63,7 +63,7 @@ def places(record: RunRecord) -> list[str]:
         [stretch.hardware.get("device", "?") for stretch in record.stretches if stretch.from_epoch <= epoch][-1]
         for epoch in range(1, record.epochs + 1)
     ]
-    assert all(a.surroundings != b.surroundings for a, b in pairwise(record.stretches))
+    assert all(a.environment != b.environment for a, b in pairwise(record.stretches))
     return by_epoch
 
 
@@ -119,7 +119,7 @@ def test_the_files_of_a_run_agree(trained_once: Run) -> None:
 
 
 def test_several_processes_are_counted() -> None:
-    assert records.stretch_here(torch.device("cpu"), ranks=4).hardware["ranks"] == 4
+    assert records.new_stretch(torch.device("cpu"), ranks=4).hardware["ranks"] == 4
 
 
 def test_names_a_backbone_of_ones_own_and_images_that_were_given(tmp_path: Path) -> None:
@@ -198,7 +198,7 @@ def test_a_resumed_run_says_so_and_its_time_is_that_of_all_epochs(
     Run.load(tmp_path / "a").evaluate("val")
     assert saved(tmp_path / "a").evaluations["val"]["epochs"] == 1
     monkeypatch.setattr(
-        fitting, "stretch_here", lambda device, **rest: here("abacus", rest["after"], rest["warm_epochs"])
+        fitting, "new_stretch", lambda device, **rest: here("abacus", rest["after"], rest["warm_epochs"])
     )
     run = fit(ASKED, out=tmp_path / "a", resume=True)
     record = saved(tmp_path / "a")
@@ -284,7 +284,7 @@ def half_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", r"record\.json cannot be read as a record: .* Nothing was changed\. .* move it away"),
+        ("{", r"record\.json cannot be read as a record: .* Nothing was changed\. Move it away"),
         ('{"kind": "comparison"}', "holds a record of kind 'comparison'; one of kind 'run' is needed"),
         ('{"kind": "run", "command": ""}', "cltools 0.1 wrote is converted by: python data/convert.py"),
         ('{"kind": "run", "format": 2, "seconds": 1}', "is damaged or of another version: record lacks 'experiment'"),

@@ -16,7 +16,7 @@ from cltools.presets import preset
 from cltools.ranks import Ranks
 from cltools.training import Run, fit
 from cltools.training.inputs import Parts
-from cltools.training.learner import set_rate
+from cltools.training.state import set_rate
 from cltools.training.step import Batch, Recording, Replay, Rules, StepResult, update
 
 fitting = import_module("cltools.training.fit")  # the module, whose name in the package is the function's
@@ -33,7 +33,7 @@ class Again:
         made = self.recording
         assert made is not None
         result, new_keys = update(
-            self.replay_.learner, self.batch, self.replay_.experiment, self.rules, labelled=self.replay_.labelled
+            self.replay_.state, self.batch, self.replay_.experiment, self.rules, labelled=self.replay_.labelled
         )
         made.result.loss.copy_(result.loss)
         made.result.tally.copy_(result.tally)
@@ -42,17 +42,17 @@ class Again:
 
 
 def on_cpu(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, str]]:
-    """Recordings without a GPU, and the log of them: the learner's step, and "recorded" or "replayed"."""
+    """Recordings without a GPU, and the log of them: the state's step, and "recorded" or "replayed"."""
     log: list[tuple[int, str]] = []
 
     def record(self: Replay, batch: Batch, rules: Rules) -> Recording:
-        log.append((self.learner.step, "recorded"))
-        learner, place = self.learner, Batch(*(x.clone() for x in (batch.images, batch.ids, batch.labels)))
+        log.append((self.state.step, "recorded"))
+        state, place = self.state, Batch(*(x.clone() for x in (batch.images, batch.ids, batch.labels)))
         rate = torch.zeros(())
-        set_rate(learner, rate)
+        set_rate(state, rate)
         anchors = self.experiment.training.anchors_per_image * self.experiment.training.batch
         tally = torch.zeros(2 if self.labelled else 1, len(Band), dtype=torch.int64)
-        keys = None if learner.memory is None else torch.zeros(len(batch.ids), learner.memory.queue.dim)
+        keys = None if state.memory is None else torch.zeros(len(batch.ids), state.memory.queue.dim)
         again = Again(self, rules, place)
         again.recording = Recording(again, place, rate, StepResult(torch.zeros(()), tally, anchors), keys)
         return again.recording
@@ -60,11 +60,11 @@ def on_cpu(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, str]]:
     played = Recording.replay
 
     def replayed(self: Recording, batch: Batch, rate: float) -> None:
-        log.append((self.graph.replay_.learner.step, "replayed"))  # type: ignore[attr-defined]
+        log.append((self.graph.replay_.state.step, "replayed"))  # type: ignore[attr-defined]
         played(self, batch, rate)
 
     monkeypatch.setattr(Replay, "_record", record)
-    monkeypatch.setattr(Replay, "_forget", lambda self: setattr(self, "recording", None))
+    monkeypatch.setattr(Replay, "_discard", lambda self: setattr(self, "recording", None))
     monkeypatch.setattr(Recording, "replay", replayed)
     monkeypatch.setattr(fitting, "check_trainable", lambda *_: None)
     return log
@@ -110,7 +110,7 @@ def test_moving_edges_are_never_recorded(monkeypatch: pytest.MonkeyPatch, capsys
     log = on_cpu(monkeypatch)
     moving = RankBand(0.05, 0.5, drop_closest_from=0.0, anneal=1.0)
     fit(replace(short("digits-moco", cuda_graph=True, epochs=2), negatives=moving), images=made(160))
-    assert log == [] and "No step was replayed: rules moved all the time" in "".join(capsys.readouterr())
+    assert log == [] and "No step was replayed: the rules changed" in "".join(capsys.readouterr())
 
 
 def test_the_bench_takes_the_recorded_step(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,7 +118,7 @@ def test_the_bench_takes_the_recorded_step(monkeypatch: pytest.MonkeyPatch) -> N
     place = Workplace(short("digits-moco", cuda_graph=True), torch.device("cpu"), side=16)
     for _ in range(3):
         place.step()
-    assert [what for _, what in log] == ["recorded", "replayed", "replayed"] and place.learner.step == 3
+    assert [what for _, what in log] == ["recorded", "replayed", "replayed"] and place.state.step == 3
 
 
 @pytest.mark.slow
@@ -143,9 +143,9 @@ def test_a_resumed_run_is_recorded_anew(monkeypatch: pytest.MonkeyPatch, tmp_pat
 @pytest.mark.parametrize(
     ("settings", "device", "ranks", "message"),
     [
-        ({}, "cpu", Ranks(0, 1), r"goes with none of: device=cpu\."),
-        ({"chunk": 8}, "cuda", Ranks(0, 1), r"goes with none of: training\.chunk\."),
-        ({}, "cuda", Ranks(0, 2), r"goes with none of: torchrun\."),
+        ({}, "cpu", Ranks(0, 1), r"excludes device=cpu\."),
+        ({"chunk": 8}, "cuda", Ranks(0, 1), r"excludes training\.chunk\."),
+        ({}, "cuda", Ranks(0, 2), r"excludes torchrun\."),
     ],
 )
 def test_what_cannot_be_recorded_is_refused(settings: Any, device: str, ranks: Ranks, message: str) -> None:
@@ -189,5 +189,5 @@ def test_what_cannot_be_recorded_says_so() -> None:
             return x.mean((2, 3)) * (1 if float(x.sum().detach()) > 0 else 2)
 
     experiment = short("digits-moco", device="cuda", cuda_graph=True)
-    with pytest.raises(RuntimeError, match=r"cannot be recorded as a CUDA graph, .* in a new process of Python"):
+    with pytest.raises(RuntimeError, match=r"cannot be recorded as a CUDA graph, .* in a new Python process"):
         fit(experiment, images=made(160), backbone=Waits())

@@ -21,26 +21,26 @@ from cltools.evaluation import LinearRecipe, accuracy, confusion, embed, linear_
 from cltools.mining import RankBand
 from cltools.training import Run, fit
 from cltools.training.inputs import training_images
-from cltools.training.learner import Learner
+from cltools.training.state import TrainState
 
 fitting = import_module("cltools.training.fit")  # the module, whose name in the package is the function's
 
 
 class CaughtError(Exception):
-    def __init__(self, learner: Learner) -> None:
-        self.learner = learner
+    def __init__(self, state: TrainState) -> None:
+        self.state = state
 
 
-def beginning(experiment: Experiment, **arguments: Any) -> Learner:
-    """The learner with which `fit` would take its first step."""
+def beginning(experiment: Experiment, **arguments: Any) -> TrainState:
+    """The state with which `fit` would take its first step."""
 
-    def caught(learner: Learner, *_: Any, **__: Any) -> Any:
-        raise CaughtError(learner)
+    def caught(state: TrainState, *_: Any, **__: Any) -> Any:
+        raise CaughtError(state)
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(CaughtError) as found:
         patch.setattr(fitting, "train_step", caught)
         fit(experiment, **arguments)
-    return found.value.learner
+    return found.value.state
 
 
 # --- own backbones
@@ -97,14 +97,14 @@ def test_a_start_takes_encoder_momentum_copy_and_queue_and_no_optimiser(from_dis
     source = fit(asked(), images=made(), out=tmp_path)
     if from_disk:
         source = Run.load(tmp_path)
-    learner = beginning(asked(MINING, seed=5, epochs=7), images=made(seed=3), start_from=source)
-    assert source.memory is not None and learner.memory is not None
-    assert equal(learner.encoder, source.encoder) and equal(learner.memory.copy, source.memory.copy)
-    assert not equal(learner.encoder, learner.memory.copy.encoder)
+    state = beginning(asked(MINING, seed=5, epochs=7), images=made(seed=3), start_from=source)
+    assert source.memory is not None and state.memory is not None
+    assert equal(state.encoder, source.encoder) and equal(state.memory.copy, source.memory.copy)
+    assert not equal(state.encoder, state.memory.copy.encoder)
     for name in ("keys", "ids", "labels"):
-        assert torch.equal(getattr(learner.memory.queue, name), getattr(source.memory.queue, name))
-    assert learner.memory.queue.pointer == source.memory.queue.pointer
-    assert not learner.optimizer.state and learner.step == 0
+        assert torch.equal(getattr(state.memory.queue, name), getattr(source.memory.queue, name))
+    assert state.memory.queue.pointer == source.memory.queue.pointer
+    assert not state.optimizer.state and state.step == 0
 
 
 def test_a_start_leaves_its_source_alone(tmp_path: Path) -> None:
@@ -122,9 +122,9 @@ def test_a_start_leaves_its_source_alone(tmp_path: Path) -> None:
 def test_a_start_from_simclr_fills_the_momentum_copy_from_the_encoder() -> None:
     images = made()
     source = fit(asked(mode="simclr"), images=images)
-    learner = beginning(asked(seed=1), images=images, start_from=source)
-    assert learner.memory is not None and learner.memory.queue.filled == 0
-    assert equal(learner.encoder, source.encoder) and equal(learner.memory.copy.encoder, source.encoder)
+    state = beginning(asked(seed=1), images=images, start_from=source)
+    assert state.memory is not None and state.memory.queue.filled == 0
+    assert equal(state.encoder, source.encoder) and equal(state.memory.copy.encoder, source.encoder)
     assert beginning(asked(mode="simclr"), images=images, start_from=fit(asked(), images=images)).memory is None
 
 
@@ -142,7 +142,7 @@ def test_a_start_from_another_encoder_or_queue_is_refused(experiment: Experiment
 def test_a_start_from_a_run_with_the_same_module_as_backbone_is_refused() -> None:
     source = fit(asked(), images=made(), backbone=Own())
     module = source.encoder.backbone.module
-    with pytest.raises(ValueError, match="very module of start_from"):
+    with pytest.raises(ValueError, match="same module as start_from"):
         fit(asked(), images=made(), backbone=module, start_from=source)  # type: ignore[arg-type]
     again = fit(asked(), images=made(), backbone=copy.deepcopy(module), start_from=source)  # type: ignore[type-var]
     assert not equal(again.encoder, source.encoder)
@@ -212,7 +212,7 @@ def test_protocols_are_passed_on_with_the_seed_and_the_mirroring_of_the_run(kept
     assert rows[0] == ["true \\ predicted by linear", *held_out.classes]
     counts = [[int(cell) for cell in row[1:]] for row in rows[1:]]
     assert counts == confusion(predicted, held_out.labels, 10).tolist()
-    with pytest.raises(ValueError, match="linear_epochs is of the linear evaluation; ask for that too"):
+    with pytest.raises(ValueError, match="linear_epochs belongs to the linear evaluation; ask for that too"):
         run.evaluate("val", "probe", linear_epochs=2)
     before = (tmp_path / "confusion-val-linear.csv").read_bytes()
     run.evaluate("test", ["knn10"])
@@ -273,7 +273,7 @@ def test_a_run_whose_checkpoint_cannot_be_read_is_evaluated_all_the_same(
     else:
         (copied / "checkpoint.pt").write_bytes(content)
     run = Run.load(copied)
-    assert "The encoder's weights are used; momentum copy and queue are not at hand." in capsys.readouterr().err
+    assert "The encoder's weights are used; momentum copy and queue are missing." in capsys.readouterr().err
     assert equal(run.encoder, kept.encoder) and run.memory is None and run.images is None
     assert run.evaluate(protocols=["knn10"])["knn10"] == kept.evaluate(protocols=["knn10"])["knn10"]
     with pytest.raises(ValueError, match="This run has no queue"):

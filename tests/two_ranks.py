@@ -18,7 +18,7 @@ from cltools.mining import Band, DifficultAnchors, LearnedThreshold, NearestKeys
 from cltools.ranks import Ranks, joined
 from cltools.training import Run, Stopped, fit
 from cltools.training.inputs import Parts
-from cltools.training.learner import make_learner, statistics
+from cltools.training.state import new_train_state, statistics
 from cltools.training.step import Batch, train_step
 from cltools.views import ViewSettings
 
@@ -85,25 +85,25 @@ def trajectory(case: str, *, seed: int = 0) -> dict[str, list[Tensor]]:
     """Loss, gradients, weights and queue of some steps, as this process has them."""
     images, ranks, device = made(), Ranks.current(), torch.device("cpu")
     experiment = training(replace(EXACT[case], seed=seed), learning_rate=0.06)
-    learner = make_learner(experiment, images, device, ranks, Parts(views=VIEWS.get(case)))
+    state = new_train_state(experiment, images, device, ranks, Parts(views=VIEWS.get(case)))
     seen: dict[str, list[Tensor]] = {name: [] for name in ("loss", "gradient", "weight", "id", "key", "statistic")}
-    if learner.rule_state is not None:
-        learner.rule_state["threshold"].fill_(0.9)  # among the cosines, where all would start above them
+    if state.rule_state is not None:
+        state.rule_state["threshold"].fill_(0.9)  # among the cosines, where all would start above them
     for i in range(STEPS):
         rows = torch.arange(16 * i, 16 * (i + 1)) % len(images)
         batch = Batch(images.images[rows], images.ids[rows], images.labels[rows])
-        result = train_step(learner, batch, experiment, progress=0.5, labelled=True)
-        assert learner.rule_state is None or i == 0 or result.tally[0, Band.HARD] > 0
+        result = train_step(state, batch, experiment, progress=0.5, labelled=True)
+        assert state.rule_state is None or i == 0 or result.tally[0, Band.HARD] > 0
         seen["loss"].append(ranks.total(result.loss) / ranks.count)
-        parameters = list(learner.encoder.parameters())
+        parameters = list(state.encoder.parameters())
         seen["gradient"].append(torch.cat([p.grad.flatten() for p in parameters if p.grad is not None]))
         seen["weight"].append(torch.cat([p.detach().flatten() for p in parameters]))
-        if learner.memory is not None:
-            seen["id"].append(learner.memory.queue.ids.clone())
-            seen["key"].append(learner.memory.queue.keys.clone())
-    learner.ranks.average_(statistics(learner))
-    modules = [learner.encoder] if learner.memory is None else [learner.encoder, learner.memory.copy]
-    seen["learned"] = [each.float() for each in (learner.rule_state or {}).values()]
+        if state.memory is not None:
+            seen["id"].append(state.memory.queue.ids.clone())
+            seen["key"].append(state.memory.queue.keys.clone())
+    state.ranks.average_(statistics(state))
+    modules = [state.encoder] if state.memory is None else [state.encoder, state.memory.copy]
+    seen["learned"] = [each.float() for each in (state.rule_state or {}).values()]
     seen["statistic"] = [b.flatten().float() for module in modules for b in module.buffers()]
     return seen
 

@@ -1,4 +1,4 @@
-"""How good an encoder is, and how well samples were chosen: labels are read here, and never steer training."""
+"""Evaluation of encoders and diagnosis of selections. Labels are read here, but never steer training."""
 
 from cltools.evaluation.diagnosis import Diagnosis, diagnose, hubness, mined_purity_by_k, same_class_by_rank, self_hits
 from cltools.evaluation.embed import accuracy, bare, confusion, embed, known_of, per_class

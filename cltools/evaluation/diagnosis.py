@@ -1,9 +1,9 @@
-"""What a selection took and left, counted: are the closest keys of the anchor's class, and what did each band hold?
+"""Diagnosis of selections: how often keys have the anchor's class, by rank and by band, and related counts.
 
-Labels enter only to count, after everything was chosen. Each P(same class) is to be compared with the base rate, that
-among all keys but those of the anchor's own image. Hubs, own keys and ages are counted without any label.
+Labels are only used for counting, after the selection. Compare each P(same class) with the base rate, which is that
+among all keys except those of the anchor's own image. Hubs, own keys and ages are counted without labels.
 
-Legend: B anchors, K keys, M marks of pairs, R bins of ranks.
+Legend: B anchors, K keys, M kinds of marked pairs, R bins of ranks.
 """
 
 import math
@@ -25,14 +25,14 @@ from cltools.mining.negatives import Closeness, closeness
 RANK_SHARES = (0.0, 0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 KS = (1, 2, 5, 10, 20, 50)
 HUB_K = 10
-CELLS = 2**24  # similarities sorted at once: 128 MiB of positions
+CELLS = 2**24  # similarities sorted at once: 128 MiB of indices
 Pairs = Bool[Tensor, "B K"]
-"""True for some pairs of an anchor and a key."""
+"""A mask of pairs of an anchor and a key."""
 
 
 @dataclass(frozen=True)
 class BandCount:
-    """What a band holds: keys an anchor, their share of all keys (NaN without keys), and P(same class) in it."""
+    """Counts of a band: keys per anchor, their share of all keys (NaN without keys), and P(same class) among them."""
 
     keys: float
     share: float
@@ -44,11 +44,11 @@ class Hubness:
     """How unevenly keys are chosen (Radovanović et al., JMLR 11, 2010).
 
     Attributes:
-        skew: third standardised moment of the counts; about 1/√mean by chance, well above it where some keys are hubs.
-            NaN where all counts are equal.
-        largest: how often the key chosen most is chosen.
+        skew: third standardised moment of the counts; about 1/√mean by chance, well above it if some keys are hubs. NaN
+            if all counts are equal.
+        largest: count of the key chosen most often.
         never: share of the keys never chosen; about e^−mean by chance. NaN without keys.
-        mean: how often a key is chosen on average. NaN without keys.
+        mean: mean count of a key. NaN without keys.
     """
 
     skew: float
@@ -59,7 +59,7 @@ class Hubness:
 
 @dataclass(frozen=True)
 class KeyAge:
-    """Age of the keys, in keys enqueued since: mean and largest of all, and mean over the mined pairs (NaN of none)."""
+    """Age of keys, in keys enqueued since: mean and maximum of all keys, and mean over mined pairs (NaN if none)."""
 
     mean: float
     largest: int
@@ -68,29 +68,29 @@ class KeyAge:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What `diagnose` counted; `print` shows it as a table.
+    """The result of `diagnose`; `print` shows it as a table.
 
-    Without labels each P(same class), and `recall`, is a `Share` of nothing: NaN, count 0.
+    Without labels each P(same class), and `recall`, is an empty `Share`: NaN, count 0.
 
     Attributes:
-        by: what "close" means in ranks, in `by_k` and among hubs; a rule may itself rank by another score.
+        by: the closeness by which ranks, `by_k` and hubs are computed; a rule may rank by another score.
         anchors: B.
         keys: K.
-        base_rate: P(same class) among all keys but those of the anchor's own image.
+        base_rate: P(same class) among all keys except those of the anchor's own image.
         by_rank: P(same class) between each two consecutive `RANK_SHARES`, closest first.
-        bands: what each code of `Band` holds.
-        recall: share of the same-class keys, own image excluded, that are not kept as negatives. A rule that drops by
-            chance has the share of all keys it drops.
+        bands: counts for each code of `Band`.
+        recall: share of the same-class keys, own image excluded, that are not kept as negatives. For a rule that drops
+            keys at random, it equals the share of all keys dropped.
         by_k: P(same class) among the k closest keys, for each of `KS`: the purity of positives mined by this closeness.
-        hubness: of each anchor's 10 closest keys.
-        mined_hubness: of the mined keys.
-        self_hits: share of the anchors that meet a key of their own image.
-        age: of the keys; None where it is not known.
-        clamped: share of the anchors whose negatives' estimated mass lies at its lower bound, so that no negative moves
-            them; None where no temperature was given or nothing is subtracted (τ₊ = 0).
+        hubness: hubness of each anchor's 10 closest keys.
+        mined_hubness: hubness of the mined keys.
+        self_hits: share of the anchors that have a key of their own image.
+        age: age of the keys; None if unknown.
+        clamped: share of the anchors whose negatives' estimated mass is at its lower bound, so that their negatives
+            have no gradient; None if no temperature was given or nothing is subtracted (τ₊ = 0).
         false_negative_share: P(same class) among the kept negatives, softened ones included.
-        known: where some classes are unknown, the share of pairs of different images whose classes are known; all that
-            is said of classes is about these. None where all are known, or none.
+        known: if some classes are unknown, the share of pairs of different images with known classes; all figures
+            about classes refer to these pairs. None if all classes are known, or none.
     """
 
     by: Closeness
@@ -127,18 +127,18 @@ def diagnose(
     ages: Int[Tensor, " K"] | None = None,
     temperature: float | None = None,
 ) -> Diagnosis:
-    """Count what a selection took and left.
+    """Count what a selection chose and what it left out.
 
     Args:
-        s: what was selected from. Without `same_class` all that needs no label is still counted.
-        selection: from `select`.
-        by: what "close" means: to the positive, to the anchor, or the larger of both cosines ("either"). None: to the
-            positive where z'·n was computed, else to the anchor.
-        ages: of the keys (`Queue.ages`).
-        temperature: the loss's, to tell where an estimated mass is clamped.
+        s: the similarities that were selected from. Without `same_class`, counts that need no labels are still made.
+        selection: the result of `select`.
+        by: the closeness: to the positive, to the anchor, or the larger of both cosines ("either"). None means to the
+            positive if z'·n was computed, else to the anchor.
+        ages: ages of the keys (`Queue.ages`).
+        temperature: the loss's temperature, to determine whether an estimated mass is clamped.
 
     Raises:
-        ValueError: a temperature that is not above 0.
+        ValueError: the temperature is not above 0.
     """
     own, same = s.own, s.same_class
     known = ~own if s.known is None else s.known & ~own
@@ -168,17 +168,17 @@ def diagnose(
 def same_class_by_rank(
     score: PerKey, own: Pairs, same_class: Pairs | None, shares: Sequence[float], known: Pairs | None = None
 ) -> tuple[Share, ...]:
-    """P(same class | rank) between each two consecutive rank shares, closest first.
+    """Return P(same class | rank) between each two consecutive rank shares, closest first.
 
     Args:
         score: larger is closer; equal scores keep their order.
-        own: own keys rank last and are not counted.
-        same_class: true where a key has the anchor's class; None (no labels) gives shares of nothing.
-        shares: ascending, of all K keys. A bin without a key, as where K is small, is a share of nothing.
-        known: where classes are known; None: of all pairs.
+        own: own keys, which rank last and are not counted.
+        same_class: true if a key has the anchor's class; None (no labels) gives empty shares.
+        shares: ascending shares of all K keys. A bin without keys, which occurs for small K, gives an empty share.
+        known: pairs with known classes; None means all pairs.
 
     Raises:
-        ValueError: fewer than two shares, or shares that do not ascend or leave [0, 1].
+        ValueError: there are fewer than two shares, or they are not ascending or not in [0, 1].
     """
     return _shares_between(score, own, same_class, [*pairwise(_edges(shares, score.shape[1]))], known)
 
@@ -186,17 +186,17 @@ def same_class_by_rank(
 def mined_purity_by_k(
     score: PerKey, own: Pairs, same_class: Pairs | None, ks: Sequence[int], known: Pairs | None = None
 ) -> tuple[Share, ...]:
-    """P(same class) among the k closest keys, for several k: what mining by similarity alone would take.
+    """Return P(same class) among the k closest keys, for several k: the purity of mining by similarity alone.
 
     Args:
         score: larger is closer.
-        own: own keys are never among the closest.
-        same_class: true where a key has the anchor's class; None (no labels) gives shares of nothing.
-        ks: each at least 1; where an anchor has fewer keys, all of them.
-        known: where classes are known; None: of all pairs.
+        own: own keys, which are never among the closest.
+        same_class: true if a key has the anchor's class; None (no labels) gives empty shares.
+        ks: each at least 1; an anchor with fewer keys contributes all of them.
+        known: pairs with known classes; None means all pairs.
 
     Raises:
-        ValueError: k below 1.
+        ValueError: a k is below 1.
     """
     for k in ks:
         check_number("A number of closest keys", k, "a whole number of at least 1")
@@ -206,20 +206,20 @@ def mined_purity_by_k(
 def _shares_between(
     score: PerKey, own: Pairs, same_class: Pairs | None, bounds: Sequence[tuple[int, int]], known: Pairs | None
 ) -> tuple[Share, ...]:
-    """P(same class) from each place to another, closest first; in blocks of rows, which bounds what sorting takes."""
+    """Return P(same class) between two ranks, for each of `bounds`; in blocks of rows, which bounds the memory."""
     if same_class is None or not bounds:
         return (NOTHING,) * len(bounds)
     counted = ~own if known is None else known & ~own
     step = max(1, CELLS // max(1, score.shape[1]))
     blocks = zip(*(torch.split(t, step) for t in (score, own, same_class & counted, counted)), strict=True)
-    found = torch.cat([_by_rank(x, o, torch.stack(marked), bounds) for x, o, *marked in blocks])
-    return tuple(share_of(hits, others) for hits, others in found.permute(2, 1, 0))
+    counts = torch.cat([_by_rank(x, o, torch.stack(marked), bounds) for x, o, *marked in blocks])
+    return tuple(share_of(hits, others) for hits, others in counts.permute(2, 1, 0))
 
 
 def _by_rank(
     score: PerKey, own: Pairs, marked: Bool[Tensor, "M B K"], bounds: Iterable[tuple[int, int]]
 ) -> Int64[Tensor, "B M R"]:
-    """How many keys of each anchor are marked from each place to another, closest first and its own last."""
+    """Count each anchor's marked keys between two ranks, for each of `bounds`; own keys rank last."""
     order = own_last(score, own).argsort(dim=1, descending=True, stable=True)
     ranked = marked.gather(2, order.expand(marked.shape))
     return torch.stack([ranked[:, :, a:b].sum(2) for a, b in bounds], dim=2).transpose(0, 1)
@@ -228,32 +228,32 @@ def _by_rank(
 def band_counts(
     band: Int8[Tensor, "B K"], same_class: Pairs | None, known: Pairs | None = None
 ) -> dict[Band, BandCount]:
-    """What each code of `Band` holds; keys are counted as means over anchors."""
+    """Return the counts for each code of `Band`; numbers of keys are means over anchors."""
     anchors, keys = band.shape
     counts = {}
     for code in Band:
         mask = band == code
-        held = int(mask.sum()) / max(1, anchors)
+        mean = int(mask.sum()) / max(1, anchors)
         share = _share_among(mask if known is None else mask & known, same_class)
-        counts[code] = BandCount(held, held / keys if keys else math.nan, share)
+        counts[code] = BandCount(mean, mean / keys if keys else math.nan, share)
     return counts
 
 
 def closest(score: PerKey, own: Pairs, k: int) -> Int[Tensor, " chosen"]:
-    """Indices of each anchor's k closest keys, all anchors in one row; own keys are never among them."""
+    """Return the indices of each anchor's k closest keys, flattened over anchors; own keys are excluded."""
     index = own_last(score, own).topk(min(k, score.shape[1]), dim=1).indices
     return index[~own.gather(1, index)]
 
 
 def hubness(index: Int[Tensor, "*chosen"], keys: int) -> Hubness:
-    """How unevenly keys are chosen; the skew is that of the k-occurrence N_k where each anchor chose k.
+    """Return how unevenly keys are chosen; if each anchor chose k, the skew is that of the k-occurrence N_k.
 
     Args:
-        index: the keys that all anchors chose, such as [B, k] or one row.
-        keys: K, of which these are indices, at most a billion.
+        index: indices of the keys that the anchors chose, of any shape, such as [B, k].
+        keys: K, at most a billion.
 
     Raises:
-        ValueError: another number of keys.
+        ValueError: `keys` is out of range.
     """
     if not check_number("The number of keys", keys, "a whole number from 0 to a billion"):
         return Hubness(math.nan, 0, math.nan, math.nan)
@@ -265,19 +265,19 @@ def hubness(index: Int[Tensor, "*chosen"], keys: int) -> Hubness:
 
 
 def self_hits(own: Pairs) -> Share:
-    """Share of the anchors that meet a key of their own image."""
+    """Return the share of the anchors that have a key of their own image."""
     hit = own.any(1).long()
     return share_of(hit, torch.ones_like(hit))
 
 
 def key_age(ages: Int[Tensor, " K"], mined: Pairs) -> KeyAge:
-    """Age of all keys, which are at least one, and of the mined."""
+    """Return the age of all keys (at least one) and of the mined keys."""
     chosen = ages.double()[mined.nonzero()[:, 1]]
     return KeyAge(float(ages.double().mean()), int(ages.max()), float(chosen.mean()) if len(chosen) else math.nan)
 
 
 def _share_among(pairs: Tensor, marked: Tensor | None) -> Share:
-    """Share of the pairs that are marked; of nothing where marks are not known."""
+    """Return the share of the pairs that are marked; an empty share if `marked` is None."""
     return NOTHING if marked is None else share_of((pairs & marked).sum(1), pairs.sum(1))
 
 
@@ -298,7 +298,7 @@ CLOSE_TO = {"positive": "positive (z'·n)", "anchor": "anchor (z·n)", "either":
 
 
 def _lines(d: Diagnosis) -> Iterator[str]:
-    """The lines of the table; what needs labels is left out where there were none."""
+    """Yield the lines of the table; without labels, lines that need them are left out."""
     labelled = d.base_rate.count > 0
     yield f"{d.anchors:,} anchors with {d.keys:,} keys each" + "; 95 % intervals, over anchors" * labelled
     yield f"close is: similar to the {CLOSE_TO[d.by]}"
@@ -313,15 +313,15 @@ def _lines(d: Diagnosis) -> Iterator[str]:
         for k, share in zip(KS, d.by_k, strict=True):
             if k <= d.keys:
                 yield _row(f"closest {k:,}", k, d.keys, share)
-    for band, held in d.bands.items():
-        yield _row(band.name, held.keys, d.keys, held.same_class if labelled else None)
+    for band, count in d.bands.items():
+        yield _row(band.name, count.keys, d.keys, count.same_class if labelled else None)
     if labelled:
         others, kept = (d.known or d.base_rate).count / d.anchors, sum(d.bands[band].keys for band in KEPT)
-        yield f"not kept, of the keys of the anchor's class: {d.recall}; of all keys: {100 * (1 - kept / others):.2f} %"
+        yield f"not kept among keys of the anchor's class: {d.recall}; among all: {100 * (1 - kept / others):.2f} %"
     yield f"hubs among the {HUB_K} closest keys: {_unevenness(d.hubness)}"
     if d.mined_hubness.mean > 0:
         yield f"hubs among the mined keys: {_unevenness(d.mined_hubness)}"
-    yield f"anchors that meet a key of their own image: {d.self_hits}"
+    yield f"anchors that have a key of their own image: {d.self_hits}"
     if d.clamped is not None:
         yield f"anchors whose negatives' mass is clamped: {d.clamped}"
     if d.age is not None:
@@ -342,32 +342,32 @@ def _unevenness(h: Hubness) -> str:
     return f"skew {h.skew:.2f} (by chance {h.mean**-0.5:.2f}), one is chosen {h.largest:,} times, {never}"
 
 
-# over many anchors, a few at a time
+# counts over many anchors, in batches
 
 Judged = tuple[Similarities, Selection, PerKey]
-"""Some anchors' similarities and choices, and the score by which the rule ranks keys, larger is closer."""
+"""A batch of anchors: similarities, selection, and the score by which the rule ranks keys (larger is closer)."""
 
 
 @dataclass(frozen=True)
 class Census:
-    """Shares over all anchors with 95 % intervals; those that need labels are of nothing without them.
+    """Shares over all anchors with 95 % intervals; without labels, the shares that need them are empty.
 
-    Where an image is anchor and key at once, which ties anchors to each other, the intervals are somewhat too narrow.
+    If images are both anchors and keys, anchors are dependent, and the intervals are somewhat too narrow.
 
     Attributes:
-        anchors: how many were counted.
-        mined: mined keys an anchor.
-        suspected: HARD among all other keys.
-        kept: POTENTIAL or SOFTENED among all other keys.
-        false: same class among the kept: false negatives.
-        base_rate: same class among all other keys.
-        recall: not kept among the keys of the anchor's class; a choice by chance has 1 − kept.
-        ranks: edges of R bins of ranks, R + 1 numbers of keys.
-        by_rank: same class in each bin, closest first.
-        in_bands: keys of each anchor by code of `Band`, its own left out [B, 7].
-        same_in_bands: of these, those of its class [B, 7]; zeros without labels.
-        known: where some classes are unknown, the share of pairs whose classes are known, which shares that need labels
-            are of; else None.
+        anchors: number of anchors.
+        mined: mined keys per anchor.
+        suspected: share of HARD among all other images' keys.
+        kept: share of POTENTIAL or SOFTENED among all other images' keys.
+        false: share of the anchor's class among the kept keys (false negatives).
+        base_rate: share of the anchor's class among all other images' keys.
+        recall: share that is not kept among the keys of the anchor's class; 1 − kept if keys are dropped at random.
+        ranks: edges of the R bins of ranks, R + 1 numbers of keys.
+        by_rank: share of the anchor's class in each bin, closest first.
+        in_bands: keys of each anchor by code of `Band`, without its own [B, 7].
+        same_in_bands: those of them that have the anchor's class [B, 7]; zeros without labels.
+        known: if some classes are unknown, the share of pairs with known classes, to which the shares that need labels
+            refer; else None.
     """
 
     anchors: int
@@ -384,7 +384,7 @@ class Census:
     known: Share | None = None
 
     def words(self, *, truth: bool) -> str:
-        """What was counted, in sentences; what labels say only if `truth`."""
+        """Return the counts in sentences; those that need labels only if `truth`."""
         text = f"Over all {self.anchors:,} anchors: {self.mined:.1f} keys are mined as positives, "
         text += f"{self.suspected} are suspected and {self.kept} kept as negatives."
         if not truth:
@@ -397,15 +397,15 @@ class Census:
 
 
 def take_census(judged: Iterable[Judged], keys: int, *, labelled: bool) -> Census:
-    """Count what rules do to anchors.
+    """Count the rules' choices over all anchors.
 
     Args:
-        judged: some anchors at a time, which bounds the memory.
+        judged: batches of anchors; their size bounds the memory.
         keys: K.
-        labelled: whether classes are known, of all or of some (`Similarities.known`).
+        labelled: whether the classes of all or some images are known (`Similarities.known`).
     """
     ranks = tuple(sorted({*_edges(RANK_SHARES, keys)}))
-    counted = array("q")  # a small tensor kept of each turn would pin the memory around it
+    counted = array("q")  # storing a small tensor per batch would keep the memory around it allocated
     for s, selection, score in judged:
         others = ~s.own
         same = torch.zeros_like(others) if s.same_class is None else s.same_class & others

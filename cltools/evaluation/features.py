@@ -1,8 +1,8 @@
-"""What features tell by themselves: their shape, and what their nearest neighbours and a linear probe know of classes.
+"""Evaluation of fixed features: alignment, uniformity, effective rank, nearest neighbours and a linear probe.
 
-Nearest neighbours vote with nothing trained. The probe is a multinomial logistic regression, solved and not trained:
-the problem is convex, so the answer depends on the features and on one number, the L2 penalty, and on no learning
-rate, schedule, augmentation or seed.
+The nearest-neighbour vote needs no training. The probe is a multinomial logistic regression, a convex problem that is
+solved to its optimum: the result depends on the features and the L2 penalty, and not on a learning rate, schedule,
+augmentation or seed.
 
 Legend: N images, such as those of the bank, Q queries, D features, C classes, k neighbours.
 """
@@ -25,19 +25,19 @@ KnnProtocol = Literal["knn200", "knn10"]
 
 NEIGHBOURS = {"knn200": 200, "knn10": 10}
 VOTE_TEMPERATURE = 0.1
-CELLS = 2**24  # similarities held at once: 64 MiB of float32
-STEPS = 500  # far above what features standardised and penalised as here need (about 30 to 150)
-CONSTANT = 1e-6  # a deviation below this share of the mean is rounding, not information
+CELLS = 2**24  # similarities in memory at once: 64 MiB of float32
+STEPS = 500  # standardised, penalised features need about 30 to 150
+CONSTANT = 1e-6  # a deviation below this share of the mean is rounding error
 
 
 @torch.no_grad()
 def alignment(z: Float[Tensor, "N D"] | Numbers, z_positive: Float[Tensor, "N D"] | Numbers) -> float:
-    """Mean squared distance of two views of an image, on the unit sphere: 0 identical, 2 orthogonal, 4 opposite.
+    """Return the mean squared distance of two views on the unit sphere: 0 identical, 2 orthogonal, 4 opposite.
 
     Wang & Isola, arXiv:2005.10242, with their α = 2. Vectors are L2-normalised here.
 
     Raises:
-        ValueError: no rows, views of different shapes, or vectors that are not finite.
+        ValueError: there are no rows, the views have different shapes, or vectors are not finite.
     """
     z, z_positive = as_features("z", z, "first views"), as_features("z_positive", z_positive, "second views")
     if z.shape != z_positive.shape:
@@ -49,13 +49,13 @@ def alignment(z: Float[Tensor, "N D"] | Numbers, z_positive: Float[Tensor, "N D"
 
 @torch.no_grad()
 def uniformity(z: Float[Tensor, "N D"] | Numbers, t: float = 2.0) -> float:
-    """Log of the mean, over all pairs of different rows, of e^{-t·distance²} on the unit sphere; lower is more even.
+    """Return the log of the mean of e^{-t·distance²} over pairs of rows on the unit sphere; lower is more uniform.
 
-    0 when all rows coincide, -4t for two opposite rows. Wang & Isola, arXiv:2005.10242. Vectors are L2-normalised
-    here; computed in blocks of rows and in log space, so neither memory nor a large t is a limit.
+    It is 0 if all rows coincide and -4t for two opposite rows. Wang & Isola, arXiv:2005.10242. Vectors are
+    L2-normalised here. The sum is taken in blocks of rows and in log space, which bounds memory and allows a large t.
 
     Raises:
-        ValueError: fewer than two rows, vectors that are not finite, or t not above 0.
+        ValueError: there are fewer than two rows, vectors are not finite, or t is not above 0.
     """
     z = as_features("z", z, "embedding")
     if len(z) < 2:
@@ -77,12 +77,12 @@ def uniformity(z: Float[Tensor, "N D"] | Numbers, t: float = 2.0) -> float:
 
 @torch.no_grad()
 def effective_rank(z: Float[Tensor, "N D"] | Numbers) -> float:
-    """How many directions an embedding uses alike: e^H of its singular values' shares, from 1 (collapsed) to min(N, D).
+    """Return e^H of the singular values' shares: the effective number of directions, from 1 (collapse) to min(N, D).
 
     RankMe, arXiv:2210.02885, eq. 1 and 2. Vectors are L2-normalised here, and not centred.
 
     Raises:
-        ValueError: no rows, or vectors that are not finite.
+        ValueError: there are no rows, or vectors are not finite.
     """
     z = as_features("z", z, "embedding")
     with torch.autocast(z.device.type, enabled=False):
@@ -94,21 +94,22 @@ def effective_rank(z: Float[Tensor, "N D"] | Numbers) -> float:
 def knn_accuracy(
     bank: Numbers, bank_labels: Any, queries: Numbers, labels: Any, *, protocol: KnnProtocol = "knn200"
 ) -> float:
-    """Percent of queries whose nearest bank images vote for their class; cosine of L2-normalised features, float32.
+    """Return the kNN accuracy in percent, by the cosine of L2-normalised features in float32.
 
     `knn200`: the min(200, N) nearest vote with weight e^{cos/0.1}. `knn10`: the min(10, N) nearest have one vote each;
-    between classes with as many votes the larger sum of cosines wins. What is then still equal goes to the smaller
-    label, so that the same features always give the same number.
+    among classes with equal votes, the larger sum of cosines wins. Remaining ties go to the smaller label, so that the
+    same features always give the same number.
 
     Args:
         bank: features [N, D] of the training images, unaugmented.
-        bank_labels: their classes [N], any whole numbers from 0 up, or texts; see `as_labels`.
+        bank_labels: their classes [N], any whole numbers from 0 up, or strings; see `as_labels`.
         queries: features [Q, D] of the images to classify.
-        labels: their classes [Q]; one that the bank lacks counts as missed.
-        protocol: how neighbours vote.
+        labels: their classes [Q]; a class that is not in the bank counts as an error.
+        protocol: the voting rule.
 
     Raises:
-        ValueError: unknown protocol; unknown labels (-1); no images; features that are not finite or do not match.
+        ValueError: the protocol is unknown; there are unknown labels (-1) or no images; or features are not finite or
+            do not match.
     """
     queries, (bank_labels, labels) = as_rows("queries", queries), as_labels("labels", bank_labels, labels)
     check_labels(queries, labels, "queries")
@@ -119,16 +120,16 @@ def knn_accuracy(
 def knn_predict(
     bank: Numbers, bank_labels: Any, queries: Numbers, *, protocol: KnnProtocol = "knn200"
 ) -> Int[Tensor, " Q"]:
-    """The class that each query's nearest bank images vote for, on the bank's device; see `knn_accuracy`.
+    """Return the class that each query's nearest bank images vote for, on the bank's device; see `knn_accuracy`.
 
-    Of texts it is the place among all that occur, in the order of the alphabet.
+    If the bank's labels are strings, it is the index into these, sorted.
 
     Raises:
-        ValueError: as of `knn_accuracy`.
+        ValueError: as in `knn_accuracy`.
     """
     if protocol not in NEIGHBOURS:
         raise unknown("kNN protocol", protocol, NEIGHBOURS)
-    bank, places, classes = as_bank(bank, bank_labels)
+    bank, class_index, classes = as_bank(bank, bank_labels)
     queries = as_queries(queries, bank)
     k = min(NEIGHBOURS[protocol], len(bank))
     elected = []
@@ -136,14 +137,14 @@ def knn_predict(
         bank, queries = to_length_1(bank), to_length_1(queries)
         for part in torch.split(queries, max(1, CELLS // len(bank))):
             cosine, index = (part @ bank.T).topk(k, dim=1)
-            elected.append(_elected(cosine, places[index], len(classes), by_cosine=protocol == "knn200"))
+            elected.append(_elected(cosine, class_index[index], len(classes), by_cosine=protocol == "knn200"))
     return classes[torch.cat(elected)]
 
 
 def _elected(cosine: Tensor, voters: Tensor, classes: int, *, by_cosine: bool) -> Int[Tensor, " Q"]:
-    """The class with the largest sum of e^{cos/0.1} over its neighbours, at most 200·e^10, far inside float32.
+    """Return the class with the largest sum of e^{cos/0.1} over its neighbours (at most 200·e^10, safe in float32).
 
-    Or that with the most neighbours; among equals, the one whose neighbours are closer in sum.
+    Without `by_cosine`, return the class with the most neighbours; among equals, the one with the larger cosine sum.
     """
     if by_cosine:
         return _sums((cosine / VOTE_TEMPERATURE).exp(), voters, classes).argmax(1)
@@ -153,7 +154,7 @@ def _elected(cosine: Tensor, voters: Tensor, classes: int, *, by_cosine: bool) -
 
 
 def _sums(weight: Float[Tensor, "Q k"], voters: Int[Tensor, "Q k"], classes: int) -> Float[Tensor, "Q C"]:
-    """Sum of the weights of each class."""
+    """Return the sum of the weights of each class."""
     return weight.new_zeros(len(weight), classes).scatter_add_(1, voters, weight)
 
 
@@ -162,12 +163,13 @@ class Probe:
     """A fitted probe.
 
     Attributes:
-        mean: [D], of the bank.
-        deviation: [D], of the bank; infinite for constant features, so that they become 0.
-        weight: [C, D], on standardised features.
+        mean: [D], mean of the bank.
+        deviation: [D], standard deviation of the bank; infinite for constant features, so that they become 0.
+        weight: [C, D], weights of standardised features.
         bias: [C].
         classes: [C], the labels that occur in the bank, ascending.
-        scale: [1, D], what raw features are divided by first: 1, but the largest where float32 holds no square of it.
+        scale: [1, D], divisor of raw features before anything else: 1, or the largest value if its square would leave
+            the range of float32.
     """
 
     mean: Tensor
@@ -178,23 +180,24 @@ class Probe:
     scale: Tensor
 
     def logits(self, features: Float[Tensor, "Q D"]) -> Float[Tensor, "Q C"]:
-        """Scores of each class, for raw features on the probe's device."""
+        """Return the scores of each class, for raw features on the probe's device."""
         with torch.autocast(features.device.type, enabled=False):
             return ((features / self.scale).float() - self.mean) / self.deviation @ self.weight.T + self.bias
 
 
 def linear_probe(bank: Numbers, bank_labels: Any, queries: Numbers, labels: Any, *, l2: float = 1e-3) -> float:
-    """Percent of queries that a probe fitted on the bank (`fit_probe`) classifies rightly.
+    """Return the accuracy, in percent of queries, of a probe fitted on the bank (`fit_probe`).
 
     Args:
         bank: features [N, D] of the training images, unaugmented.
-        bank_labels: their classes [N], any whole numbers from 0 up, or texts; see `as_labels`.
+        bank_labels: their classes [N], any whole numbers from 0 up, or strings; see `as_labels`.
         queries: features [Q, D] of the images to classify.
-        labels: their classes [Q]; one that the bank lacks counts as missed.
+        labels: their classes [Q]; a class that is not in the bank counts as an error.
         l2: the penalty.
 
     Raises:
-        ValueError: unknown labels (-1); no images; features that are not finite or do not match; a penalty below 0.
+        ValueError: there are unknown labels (-1) or no images; features are not finite or do not match; or the penalty
+            is below 0.
     """
     queries, (bank_labels, labels) = as_rows("queries", queries), as_labels("labels", bank_labels, labels)
     check_labels(queries, labels, "queries")
@@ -202,7 +205,7 @@ def linear_probe(bank: Numbers, bank_labels: Any, queries: Numbers, labels: Any,
 
 
 def probe_predict(bank: Numbers, bank_labels: Any, queries: Numbers, *, l2: float = 1e-3) -> Int[Tensor, " Q"]:
-    """The class that a probe fitted on the bank (`fit_probe`) scores highest for each query, on the bank's device.
+    """Return the class that a probe fitted on the bank (`fit_probe`) scores highest for each query, on its device.
 
     Args:
         bank: features [N, D] of the training images.
@@ -211,7 +214,7 @@ def probe_predict(bank: Numbers, bank_labels: Any, queries: Numbers, *, l2: floa
         l2: the penalty.
 
     Raises:
-        ValueError: as of `linear_probe`.
+        ValueError: as in `linear_probe`.
     """
     bank = as_features("bank", bank, "bank")
     queries, probe = as_queries(queries, bank), fit_probe(bank, bank_labels, l2=l2)
@@ -220,27 +223,28 @@ def probe_predict(bank: Numbers, bank_labels: Any, queries: Numbers, *, l2: floa
 
 @torch_defaults()
 def fit_probe(bank: Numbers, bank_labels: Any, *, l2: float = 1e-3) -> Probe:
-    """The minimum over W and b of mean cross-entropy + l2/2·‖W‖², by L-BFGS in float32 from zero.
+    """Minimise mean cross-entropy + l2/2·‖W‖² over W and b, by L-BFGS in float32 from zero.
 
-    The same as scikit-learn's `LogisticRegression(C=1/(l2·N))` on standardised features; the bias is free.
+    The result is that of scikit-learn's `LogisticRegression(C=1/(l2·N))` on standardised features; the bias is not
+    penalised.
 
     Args:
         bank: features [N, D], standardised here by their own mean and deviation.
         bank_labels: classes [N].
-        l2: the penalty on the mean loss, at least 0. At 0 classes that can be separated have no minimum, and the
-            answer is where the last of 500 steps ends.
+        l2: the penalty on the mean loss, at least 0. At 0 there is no minimum if the classes are separable, and the
+            result is that of the last of 500 steps.
 
     Raises:
-        ValueError: unknown labels (-1); no images; features that are not finite; a penalty below 0.
+        ValueError: there are unknown labels (-1) or no images, features are not finite, or the penalty is below 0.
     """
     l2 = check_number("The probe's L2 penalty", l2, "at least 0 and finite", ", such as 0.001.")
-    features, places, classes = as_bank(bank, bank_labels)
+    features, class_index, classes = as_bank(bank, bank_labels)
     with torch.autocast(features.device.type, enabled=False):
         x = features.detach().to(torch.promote_types(features.dtype, torch.float32))
         scale = moderate(x, 0)
         x = (x / scale).float()
         deviation, mean = torch.std_mean(x, dim=0, correction=0)
-        # A constant feature, such as a dead unit, says nothing.
+        # A constant feature, such as that of a dead unit, carries no information.
         deviation = deviation.masked_fill(deviation <= CONSTANT * mean.abs(), torch.inf)
         x = (x - mean) / deviation
         weight = x.new_zeros(len(classes), x.shape[1]).requires_grad_()
@@ -251,10 +255,10 @@ def fit_probe(bank: Numbers, bank_labels: Any, *, l2: float = 1e-3) -> Probe:
 
         def objective() -> Tensor:
             solver.zero_grad()
-            # weights are 0 from far below 1e15 on, and not numbers from far above on
-            loss = cross_entropy(x @ weight.T + bias, places) + min(l2, 1e15) / 2 * weight.square().sum()
+            # the penalty is cut at 1e15, where weights are 0 already; much larger ones give NaN
+            loss = cross_entropy(x @ weight.T + bias, class_index) + min(l2, 1e15) / 2 * weight.square().sum()
             loss.backward()  # type: ignore[no-untyped-call]
             return loss
 
-        solver.step(objective)  # type: ignore[no-untyped-call]  # which turns gradients on, also under no_grad
+        solver.step(objective)  # type: ignore[no-untyped-call]  # it enables gradients even under no_grad
     return Probe(mean, deviation, weight.detach(), bias.detach(), classes, scale)

@@ -1,4 +1,4 @@
-"""Shares of pairs, and how far to trust them: the pairs of one anchor are alike, so the anchor is the unit.
+"""Shares of pairs with confidence intervals. Pairs of one anchor are correlated, so anchors are the sampling units.
 
 Legend: B anchors.
 """
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from jaxtyping import Int
 from torch import Tensor
 
-Z = 1.959963984540054  # the normal's 97.5 % point: intervals are of 95 %
+Z = 1.959963984540054  # 97.5 % point of the normal distribution, for 95 % intervals
 
 
 @dataclass(frozen=True)
@@ -17,10 +17,10 @@ class Share:
     """A share of pairs with its 95 % interval.
 
     Attributes:
-        value: in [0, 1]; NaN, as the ends are, where nothing was counted.
+        value: the share, in [0, 1]. Without pairs, it and both ends are NaN.
         low: lower end of the interval.
-        high: upper end.
-        count: pairs counted.
+        high: upper end of the interval.
+        count: number of pairs counted.
     """
 
     value: float
@@ -38,20 +38,21 @@ NOTHING = Share(math.nan, math.nan, math.nan, 0)
 
 
 def share_of(hits: Int[Tensor, " B"], counts: Int[Tensor, " B"]) -> Share:
-    """The share Σ hits / Σ counts of pairs, with an interval over anchors.
+    """Return the share Σ hits / Σ counts of pairs, with an interval over anchors.
 
-    The variance of this ratio comes from the anchors' residuals hits − value·counts (ratio estimator by linearisation:
-    Cochran, Sampling Techniques, 1977, chapter 6). Wilson's interval is then taken with the number of independent
-    pairs of the same variance, an effective sample size, lowered where few anchors tell the variance (both: Korn and
-    Graubard, Survey Methodology 24, 1998) and never above the pairs counted. Where residuals cannot tell it, at a share
-    of 0 or 1 or with a single anchor, it is the number of anchors that count, as if all pairs of an anchor were one.
+    The variance of this ratio is estimated from the anchors' residuals hits − value·counts (ratio estimator by
+    linearisation: Cochran, Sampling Techniques, 1977, chapter 6). Wilson's interval is then computed with an effective
+    sample size, the number of independent pairs that would have this variance. It is reduced when few anchors estimate
+    the variance (both: Korn and Graubard, Survey Methodology 24, 1998) and never exceeds the number of pairs. When the
+    residuals do not determine it, at a share of 0 or 1 or with a single anchor, it is the number of anchors that have
+    pairs, as if each anchor contributed one pair.
 
-    The interval is for other anchors against the same keys; that the keys are a sample too is not in it. Anchors must
-    not be the keys themselves, which would tie them to each other.
+    The interval covers the sampling of anchors with fixed keys, not the sampling of keys. Anchors must not be the keys
+    themselves, because they would then be dependent.
 
     Args:
-        hits: pairs of each anchor that are of the kind looked for.
-        counts: all its pairs; an anchor without any does not count.
+        hits: for each anchor, the number of pairs of the kind counted.
+        counts: for each anchor, the number of all its pairs; anchors without pairs are ignored.
     """
     total = int(counts.sum())
     if total == 0:
@@ -62,7 +63,7 @@ def share_of(hits: Int[Tensor, " B"], counts: Int[Tensor, " B"]) -> Share:
 
 
 def wilson(value: float, n: float) -> tuple[float, float]:
-    """Ends of Wilson's 95 % interval (JASA 22, 1927) of a share found among `n` independent pairs, n above 0."""
+    """Return the ends of Wilson's 95 % interval (JASA 22, 1927) for a share among `n` > 0 independent pairs."""
     scale = 1 + Z**2 / n
     centre = (value + Z**2 / (2 * n)) / scale
     half = Z / scale * math.sqrt(value * (1 - value) / n + Z**2 / (4 * n**2))
@@ -71,7 +72,7 @@ def wilson(value: float, n: float) -> tuple[float, float]:
 
 
 def _effective_pairs(value: float, hits: Tensor, counts: Tensor) -> float:
-    """How many independent pairs would leave the share as uncertain as these anchors do."""
+    """Return the number of independent pairs for which the share would be as uncertain as it is for these anchors."""
     anchors, total = int((counts > 0).sum()), float(counts.sum())
     spread = value * (1 - value)
     if spread == 0 or anchors == 1:
@@ -82,9 +83,9 @@ def _effective_pairs(value: float, hits: Tensor, counts: Tensor) -> float:
 
 
 def student(freedom: int) -> float:
-    """Student's 97.5 % point: exact for 1 and 2, then by its expansion about the normal's, to 1 %.
+    """Return the 97.5 % point of Student's distribution: exact for 1 and 2 degrees of freedom, else to 1 %.
 
-    Abramowitz and Stegun, 26.7.5 (the expansion), 26.7.3 and 26.7.4 (what 1 and 2 are the inverses of).
+    Abramowitz and Stegun, 26.7.5 (expansion about the normal's point) and 26.7.3 and 26.7.4 (inverted for 1 and 2).
     """
     if freedom <= 2:
         return math.tan(0.475 * math.pi) if freedom == 1 else 0.95 * math.sqrt(2 / (1 - 0.95**2))

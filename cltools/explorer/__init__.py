@@ -1,7 +1,7 @@
-"""The explorer: move a threshold, see which negatives are selected.
+"""The explorer, in which one moves thresholds and sees which negatives are selected.
 
-The page computes and draws (`front/`); Python holds the state too, and gives what it selects (`session.py`). Widgets
-load when `explore` is first called.
+The page (`front/`) computes and draws. Python holds the same state and returns what it selects (`session.py`). The
+libraries of widgets are loaded when `explore` is first called.
 """
 
 from collections.abc import Callable, Iterable
@@ -26,20 +26,21 @@ def explore(
     train: Callable[..., Run] | None = None,
     images: ImageSet | None = None,
 ) -> "Explorer":
-    """An explorer of a snapshot: the last expression of a cell shows it.
+    """Return an explorer of a snapshot, which a notebook displays as the last expression of a cell.
 
     Args:
         snapshot: from `load_snapshot`, `take_snapshot` or `snapshot_of_embeddings`.
-        state: where to start, also as its line of JSON; None for the run's own rules at its last epoch.
-        other: another snapshot of the same images, to be shown beside the first as side B.
-        show: which parts stand beside the axis with its two edges.
-        train: what *Train with this rule* calls, as `train(experiment, callbacks=[…])` with the snapshot's experiment
-            under the rules that are shown: `fit`, or `partial(fit, …)` with more of its arguments. None for no button.
-        images: which the snapshot was taken of; None for the training images of its experiment.
+        state: the initial state, or its line of JSON; None for the run's own rules at its last epoch.
+        other: another snapshot of the same images, shown beside the first as side B.
+        show: the parts that are shown beside the axis with its two edges.
+        train: called by the button *Train with this rule* as `train(experiment, callbacks=[…])`, with the snapshot's
+            experiment and the rules that are shown: `fit`, or `partial(fit, …)` with further arguments. None for no
+            button.
+        images: the images that the snapshot was taken of; None for the training images of its experiment.
 
     Raises:
-        TypeError: no snapshot, such as the name of one.
-        ValueError: a state that the snapshots cannot show, snapshots of different images, or an unknown part.
+        TypeError: `snapshot` is not a snapshot (but a name, for example).
+        ValueError: the snapshots cannot show the state, they are of different images, or a part is unknown.
         ModuleNotFoundError: the notebooks' libraries are not installed.
     """
     from cltools.explorer.explorer import Explorer

@@ -1,7 +1,7 @@
-"""The explorer in a notebook: a session whose page computes and draws, and is told of the state that Python sets.
+"""The explorer in a notebook: a session with a page that computes and draws, and receives the states that Python sets.
 
-The page answers by itself while a cell runs. Python hears of a state once the kernel is free, and answers for rules
-that only it knows.
+The page responds without Python while a cell runs. Python receives the page's state as soon as the kernel is free, and
+judges for rules that are implemented only in Python.
 """
 
 import json
@@ -29,17 +29,17 @@ from cltools.snapshot import Snapshot, content_key, recorder_of, with_epoch
 from cltools.training import Run
 
 PYTHON = "python"
-"""Who set a state, if it was not a page."""
+"""The author of states that Python has set."""
 
 _shown: dict[str, tuple[str, list[Callable[[], None]]]] = {}
-"""For each cell, by its id: which run of it shows something, and how that is closed."""
+"""By the id of a cell: the run of the cell that shows explorers, and functions that close these."""
 
 
 @cache
 def module_script() -> str:
-    """The page's script as the module that anywidget asks for; it passes on its own text, which a worker runs.
+    """Return the page's script as the module that anywidget loads; it also passes its own source to a worker.
 
-    A function's text is what was written, so that the script stands in a saved notebook once.
+    The source is taken from the function's text, so that a saved notebook contains the script only once.
     """
     return (
         f"const made = () => {{\n{bundle(HERE / 'kernel.js', 'cltools')}return cltools;\n}};\n"
@@ -49,13 +49,13 @@ def module_script() -> str:
 
 
 class Front(anywidget.AnyWidget):
-    """The page's part.
+    """The widget, whose traits are synchronised with its pages.
 
     Attributes:
-        state: `{"revision": n, "author": who, "seen": m, "state": {…}}`, m the revision that Python told last before;
-            pages and Python follow each other's.
-        digest: of the snapshots, which a page asks for once.
-        show: which parts are shown.
+        state: `{"revision": n, "author": name, "seen": m, "state": {…}}`, where m is the last revision that Python had
+            sent before; pages and Python adopt each other's states.
+        digest: digest of the snapshots, by which a page requests them once.
+        show: the parts that are shown.
         trains: whether there is a button to train.
     """
 
@@ -69,82 +69,83 @@ class Front(anywidget.AnyWidget):
 
 
 class Explorer(Session):
-    """Question and answer for one anchor, the axis with its two edges, pictures, map, and the controls of the rules.
+    """The question and answer for one anchor, the axis with its two edges, pictures, map, and controls of the rules.
 
     Attributes:
-        errors: what went wrong when the page asked for something, as text.
-        group: ids of the keys that were circled on the map last.
+        errors: texts of the errors that requests of the page have raised.
+        group: ids of the keys that were last circled on the map.
         widget: the anywidget.
     """
 
     def __init__(
         self, *session: Any, show: Iterable[str], train: Callable[..., Run] | None, images: ImageSet | None
     ) -> None:
-        """Arguments as of `explore`; those without a name are the session's."""
+        """Create an explorer; the arguments are those of `explore`, the positional ones those of the session."""
         super().__init__(*session)
         self.errors: list[str] = []
         self.group: tuple[int, ...] = ()
         self._train, self._images, self._stopped = train, images, False
-        self._revision, self._spoken, self._following = 0, 0, False
-        self._lock = RLock()  # kernels may answer a page in a thread of its own, while a cell runs
-        self.widget = Front(state=self._told(), digest=self._digest(), show=parts(show), trains=train is not None)
-        self.widget.observe(self._heard, "state")
-        self.widget.on_msg(self._asked)
+        self._revision, self._sent, self._following = 0, 0, False
+        self._lock = RLock()  # kernels may handle a page's message in another thread while a cell runs
+        self.widget = Front(state=self._message(), digest=self._digest(), show=parts(show), trains=train is not None)
+        self.widget.observe(self._on_state, "state")
+        self.widget.on_msg(self._on_message)
         _replace_in_cell(self.close)
 
     def updated(self) -> None:
-        """Tell the page, unless it told us."""
+        """Send the state to the page, unless it came from there."""
         if not self._following:
-            self._revision = self._spoken = self._revision + 1
-            self.widget.state = self._told()
+            self._revision = self._sent = self._revision + 1
+            self.widget.state = self._message()
 
-    def _go(self, state: State) -> None:
+    def _apply(self, state: State) -> None:
         with self._lock:
-            super()._go(state)
+            super()._apply(state)
 
     def close(self) -> None:
-        """Take it off the page and free its widgets; a training that it began stops after its epoch."""
+        """Remove the explorer from its page and free its widgets; a training that it started stops after the epoch."""
         self._stopped = True
         layout: Any = self.widget.layout
         self.widget.close()
         layout.close()
 
     def follow(self) -> Callable[[Run], None]:
-        """A callback that adds each epoch while it trains: `fit(experiment, callbacks=[explorer.follow()])`.
+        """Return a callback that adds each epoch during training: `fit(experiment, callbacks=[explorer.follow()])`.
 
-        Points move on the map by PCA. Epochs that the explorer has from there on, such as those of an earlier run, go.
+        Points move on the map by PCA. Later epochs that the explorer already has, such as those of an earlier run, are
+        removed.
 
         Raises:
             ValueError: the explorer shows two snapshots, or one of other images.
         """
-        recorder = recorder_of(self._alone(), self._images)
+        recorder = recorder_of(self._only_snapshot(), self._images)
 
         def add(run: Run) -> None:
             recorder(run)
             with self._lock:
-                self.extend(with_epoch(self._alone(), recorder, run))
+                self.extend(with_epoch(self._only_snapshot(), recorder, run))
                 self.widget.digest = self._digest()
                 added = epoch_data(self.snapshots[0], buffers := _Buffers(), [-1])
                 self.widget.send({"added": added, "digest": self.widget.digest}, buffers)
 
         return add
 
-    def _alone(self) -> Snapshot:
+    def _only_snapshot(self) -> Snapshot:
         if len(self.snapshots) == 2:
-            raise CltoolsError("Two snapshots follow no training; explore one alone: explore(explorer.snapshots[0]).")
+            raise CltoolsError("Two snapshots cannot follow training; show one: explore(explorer.snapshots[0]).")
         return self.snapshots[0]
 
     def train(self) -> Run:
-        """Train with the active side's rules and temperature, and show what comes of it as side B.
+        """Train with the active side's rules and temperature, and show the result as side B.
 
-        Side A stays as it is, so that before and after stand beside each other.
+        Side A is not changed, so that the states before and after training can be compared.
 
         Raises:
-            ValueError: the explorer was made without `train`; the images are not those of the snapshot; or the button
-                has stopped it.
+            ValueError: the explorer was created without `train`, the images are not those of the snapshot, or the
+                training was stopped by the button.
         """
         if self._train is None:
-            raise CltoolsError("This explorer trains nothing; make it with explore(snapshot, train=fit).")
+            raise CltoolsError("This explorer cannot train; create it with explore(snapshot, train=fit).")
         side, before = self.state.side, self.snapshots[0]
         loss = replace(before.experiment.loss, temperature=side.temperature)
         run = replace(before.experiment, positives=side.positives, negatives=side.negatives, loss=loss)
@@ -152,44 +153,43 @@ class Explorer(Session):
 
         self._stopped = False
 
-        def tell(so_far: Run) -> None:
+        def report_progress(so_far: Run) -> None:
             self.widget.send({"training": f"epoch {len(so_far.history.rows)} of {run.training.epochs} is done"})
             if self._stopped:
-                raise CltoolsError("Training was stopped; what is shown is as it was.")
+                raise CltoolsError("Training was stopped; the explorer shows what it did before.")
 
-        theirs = getattr(self._train, "keywords", {}).get("callbacks", ())  # of a partial(fit, callbacks=…)
-        trained = self._train(run, callbacks=[*theirs, recorder, tell])
+        given = getattr(self._train, "keywords", {}).get("callbacks", ())  # of a partial(fit, callbacks=…)
+        trained = self._train(run, callbacks=[*given, recorder, report_progress])
         with self._lock:
             self.put_beside(recorder.snapshot(trained), side)
             self.widget.digest = self._digest()
             self.widget.send({"renewed": self.widget.digest})
         return trained
 
-    def _told(self) -> str:
-        # the newest epoch tells which ones it has who sets a state
-        told = {"revision": self._revision, "author": PYTHON, "seen": self._spoken, "count": len(self.snapshots)}
-        return json.dumps(told | {"newest": self.snapshots[0].epochs[-1], "state": to_plain(self.state)})
+    def _message(self) -> str:
+        # "newest" says which epochs the author of a state has
+        message = {"revision": self._revision, "author": PYTHON, "seen": self._sent, "count": len(self.snapshots)}
+        return json.dumps(message | {"newest": self.snapshots[0].epochs[-1], "state": to_plain(self.state)})
 
     def _digest(self) -> str:
-        """A digest of all that a page is told of the snapshots: equal ones are sent to it once."""
+        """Return a digest of a page's data about the snapshots; data of equal digest are sent once."""
         return content_key(json.dumps([page_data(each, content_key) for each in self.snapshots]))
 
-    def _heard(self, change: dict[str, Any]) -> None:
-        """Follow a state that a page has set.
+    def _on_state(self, change: dict[str, Any]) -> None:
+        """Adopt a state that a page has set, unless the page had not yet seen the last state of Python.
 
-        Not of one that had not seen what Python set last. The page is set back where a state cannot be, which is kept
-        in `errors`.
+        If the state is invalid, the page is reset, and the error is added to `errors`.
         """
-        told = json.loads(change["new"])
-        if told["author"] == PYTHON:
+        message = json.loads(change["new"])
+        if message["author"] == PYTHON:
             return
         with self._lock:
-            if told["seen"] != self._spoken:  # it comes from before what Python has set
-                self.widget.state = self._told()
+            if message["seen"] != self._sent:  # older than the last state that Python has set
+                self.widget.state = self._message()
                 return
-            self._revision, self._following = told["revision"], True
+            self._revision, self._following = message["revision"], True
             try:
-                self.restore(self.fitted(State.from_json(json.dumps(told["state"])), told["newest"]))
+                self.restore(self.fitted(State.from_json(json.dumps(message["state"])), message["newest"]))
             except Exception as error:
                 self._failed(error)
                 self._following = False
@@ -197,13 +197,13 @@ class Explorer(Session):
             finally:
                 self._following = False
 
-    def _asked(self, _: Any, content: dict[str, Any], __: Any) -> None:
-        """Answer a page: with the snapshots, or with what only Python knows of a side; train; or keep a group."""
+    def _on_message(self, _: Any, content: dict[str, Any], __: Any) -> None:
+        """Handle a page's message: send the snapshots or a judgement of rules in Python, train, or store a group."""
         answer, buffers = {"number": content.get("number")}, _Buffers()
         try:
             if "want" in content:
-                held = [page_data(each, buffers) for each in self.snapshots]
-                text = json.dumps(held, ensure_ascii=False)  # names of files may hold what no message can
+                data = [page_data(each, buffers) for each in self.snapshots]
+                text = json.dumps(data, ensure_ascii=False)  # file names may contain surrogates
                 answer |= {"digest": content["want"], "held": json.loads(text.encode("utf-8", "replace"))}
             elif "judge" in content:
                 state, name = State.from_json(json.dumps(content["state"])), SIDES[content["judge"]]
@@ -218,17 +218,17 @@ class Explorer(Session):
                 self._stopped = True
             else:
                 self.group = tuple(content["group"])
-        except (Exception, KeyboardInterrupt) as error:  # the page is answered all the same, or it would wait for ever
+        except (Exception, KeyboardInterrupt) as error:  # the page waits for an answer in any case
             self._failed(error)
             answer["error"] = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
         self.widget.send(answer, buffers)
 
     def _failed(self, error: BaseException) -> None:
-        """Keep what went wrong: a person's mistake in words, one of ours with its trace."""
+        """Store an error: the message of a user's mistake, the traceback of any other."""
         self.errors.append(str(error) if isinstance(error, ValueError) else "".join(traceback.format_exception(error)))
 
     def _repr_mimebundle_(self, **_: Any) -> Any:
-        """The widget, and for viewers without widgets its sentence; with CLTOOLS_STILL its still picture too."""
+        """Return the widget and, for viewers without widgets, its sentence; with CLTOOLS_STILL also a still image."""
         data, metadata = self.widget._repr_mimebundle_() or ({}, {})
         if os.environ.get("CLTOOLS_STILL"):
             data = {**data, "image/png": png(self)}
@@ -237,25 +237,25 @@ class Explorer(Session):
     save_html = save_html
 
     def static(self) -> Any:
-        """The same as a still picture, a matplotlib figure."""
+        """Return a still image of the explorer, as a matplotlib figure."""
         return draw(self)
 
 
 class _Buffers(list[bytes]):
-    """The arrays of a message; called with one it keeps its bytes, and gives the place."""
+    """The buffers of a message; calling it with an array appends the array's bytes and returns their index."""
 
     def __call__(self, array: np.ndarray) -> int:
         self.append(np.ascontiguousarray(array).tobytes())
         return len(self) - 1
 
 
-# which explorer a cell shows
+# explorers by notebook cell
 
 
 def _replace_in_cell(close: Callable[[], None]) -> None:
-    """Close what an earlier run of the running cell has shown, and remember how to close what this one shows.
+    """Close the explorers of earlier runs of the running cell, and register `close` for the present run.
 
-    Two explorers of one run of a cell stand beside each other. Outside of notebooks nothing happens.
+    Several explorers of the same run of a cell are all kept. Outside of notebooks, this does nothing.
     """
     cell, run = _running()
     if cell is None:
@@ -269,7 +269,7 @@ def _replace_in_cell(close: Callable[[], None]) -> None:
 
 
 def _running() -> tuple[str | None, str]:
-    """Id of the cell that runs, and of this run of it; None where no notebook says so."""
+    """Return the ids of the running cell and of its present run; None for the cell outside of notebooks."""
     kernel = getattr(get_ipython(), "kernel", None)
     parent: dict[str, Any] = kernel.get_parent("shell") if kernel else {}
     return parent.get("metadata", {}).get("cellId"), parent.get("header", {}).get("msg_id", "")

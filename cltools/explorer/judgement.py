@@ -1,6 +1,6 @@
-"""What the rules of one side make of one anchor: the very `select` of training, and what each kept key then exerts.
+"""The judgement of one anchor by a side's rules: the selection, by the `select` of training, and the keys' forces.
 
-And the same in the words of the page (`front/views/words.js`), for viewers that run no scripts.
+It also gives the page's sentences (`front/views/words.js`), for viewers without scripts.
 
 Legend: N keys of the snapshot.
 """
@@ -28,25 +28,25 @@ from cltools.snapshot import Snapshot
 
 BANDS = (RankBand, CosineBand, MarginBand)
 SEED = 0
-"""The seed of whatever rules draw on a snapshot."""
+"""The seed of the rules' draws on a snapshot."""
 PAIRS = 2**20
-"""Anchors times keys that are judged at once."""
+"""Maximum number of anchors times keys that are judged at once."""
 LEFT_OUT = {
     Band.HARD: "so close that they may show the same thing",
     Band.EASY: "that are too easy",
     Band.OTHER: "for a reason other than closeness",
 }
-"""Why keys of a band are no negatives."""
+"""The reasons, by band, why keys are left out."""
 _LOCK = RLock()
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """For work on some thousands of numbers, to which waiting for another thread adds more than it takes away.
+    """Limit torch to one thread, for work on some thousands of numbers, which several threads would slow down.
 
-    Where other work shares the cores it takes a hundred times as long with threads.
+    The slowdown is largest when the cores are busy with other work.
     """
-    with _LOCK:  # of two at once, the later would take the one thread of the earlier for what is usual
+    with _LOCK:  # otherwise a second caller would store the first one's single thread as the value to restore
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
@@ -57,16 +57,16 @@ def one_thread() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Judgement:
-    """One anchor's keys, judged.
+    """The judgement of one anchor's keys.
 
     Attributes:
-        similarities: of the anchor with all keys [1, N].
-        selection: what the rules choose.
+        similarities: similarities of the anchor with all keys [1, N].
+        selection: the rules' choice.
         band: codes of `Band` [N].
-        score: what the rule ranks by, larger is closer [N].
-        order: places of the keys, the closest first and own ones last; equal scores as they stand [N].
+        score: the score that the rule ranks by, larger is closer [N].
+        order: indices of the keys, closest first and own keys last; equal scores keep their order [N].
         cosine: z·n [N].
-        force: share of the whole repulsion across the anchor that each key exerts under the rules [N]; 0 if not kept.
+        force: each key's share of the total repulsion across the anchor, under the rules [N]; 0 if not kept.
     """
 
     similarities: Similarities
@@ -77,12 +77,12 @@ class Judgement:
     cosine: Float32[np.ndarray, " N"]
     force: Float32[np.ndarray, " N"]
 
-    def words(self, snapshot: Snapshot, place: int, *, truth: bool) -> str:
-        """What the rules select for the anchor, which stands at a place of the snapshot, in the words of the page."""
+    def words(self, snapshot: Snapshot, index: int, *, truth: bool) -> str:
+        """Return the selection for the anchor, which has this index in the snapshot, as the page's sentences."""
         counts = np.bincount(self.band, minlength=len(Band)).tolist()
         others, kept = len(self.band) - counts[Band.OWN], sum(counts[band] for band in KEPT)
-        name = f"{snapshot.anchor_noun} {snapshot.anchor_ids[place]}"
-        label = snapshot.anchor_labels[place]
+        name = f"{snapshot.anchor_noun} {snapshot.anchor_ids[index]}"
+        label = snapshot.anchor_labels[index]
         name += f" ({printable(snapshot.classes[label], lines=False) if label >= 0 else 'no label'})" if truth else ""
         text = f"This rule pushes {name} away from {kept:,} of {others:,}"
         if counts[Band.SOFTENED]:
@@ -98,17 +98,17 @@ class Judgement:
             text += " Nothing pushes this anchor."
         if self.selection.anchor_weight is not None and self.selection.anchor_weight != 1:
             text += f" In the mean of the loss this anchor has the weight {float(self.selection.anchor_weight):g}."
-        return text + (self._truth(snapshot, place, counts) if truth else "")
+        return text + (self._truth(snapshot, index, counts) if truth else "")
 
     def words_beside(self, other: "Judgement") -> str:
-        """How far side A, this one, and side B agree about the anchor."""
+        """Return a sentence on how far side A, this one, and side B agree about the anchor."""
         _, both, only_a, only_b = np.bincount(difference(self, other), minlength=4)
         return f"Pushed away by both {both:,}, by A only {only_a:,}, by B only {only_b:,}."
 
-    def _truth(self, snapshot: Snapshot, place: int, counts: list[int]) -> str:
-        if snapshot.anchor_labels[place] < 0:
+    def _truth(self, snapshot: Snapshot, index: int, counts: list[int]) -> str:
+        if snapshot.anchor_labels[index] < 0:
             return " It has no label."
-        own_class = (snapshot.labels == snapshot.anchor_labels[place]) & (self.band != Band.OWN)
+        own_class = (snapshot.labels == snapshot.anchor_labels[index]) & (self.band != Band.OWN)
         same = np.bincount(self.band[own_class], minlength=len(Band)).tolist()
         kept, false = (sum(of[band] for band in KEPT) for of in (counts, same))
         others, share = len(self.band) - counts[Band.OWN], _percent(false, kept)
@@ -126,10 +126,10 @@ def judge(s: Similarities, side: Side, form: Form, learned: LearnedState | None 
     """Judge one anchor.
 
     Args:
-        s: of one anchor, with all that rules may read.
+        s: similarities of one anchor, with everything that rules may read.
         side: rules and temperature.
-        form: of the loss, which decides forces.
-        learned: the state of a rule that learns (`Snapshot.rule_state`).
+        form: form of the loss, which determines forces.
+        learned: state of a learning rule (`Snapshot.rule_state`).
     """
     selection, score = chosen(s, side, learned), reference_score(s, side.negatives, side.temperature)
     order = np.argsort(-own_last(score, s.own)[0].numpy(), kind="stable")
@@ -138,59 +138,59 @@ def judge(s: Similarities, side: Side, form: Form, learned: LearnedState | None 
 
 
 def chosen(s: Similarities, side: Side, learned: LearnedState | None = None) -> Selection:
-    """What a side's rules choose; rules that draw draw the same for an anchor each time, whatever is judged beside it.
+    """Return the choice of a side's rules; random draws for an anchor do not depend on the other anchors.
 
     Args:
-        s: of any anchors, with ids.
+        s: similarities of any anchors, with ids.
         side: rules and temperature.
-        learned: state of a rule that learns.
+        learned: state of a learning rule.
     """
     assert s.ids is not None, "a snapshot's similarities have them"
     draws = Draws(SEED, *s.ids)
     return select(s, side.positives, side.negatives, temperature=side.temperature, generator=draws, state=learned)
 
 
-def chosen_in_turns(
+def chosen_in_batches(
     snapshot: Snapshot, side: Side, rows: torch.Tensor | None = None
 ) -> Iterator[tuple[Similarities, Selection]]:
-    """Similarities and choices of anchors, a few at a time to bound the memory.
+    """Yield similarities and selections of anchors in batches, to bound the memory.
 
     Args:
-        snapshot: of the side.
+        snapshot: the side's snapshot.
         side: rules, temperature and epoch.
-        rows: int64, places of the anchors; None for all.
+        rows: int64, indices of the anchors; None for all.
     """
     epoch = snapshot.epochs.index(side.epoch)
     rows = torch.arange(len(snapshot.anchor_ids)) if rows is None else rows
-    for turn in torch.split(rows, max(1, PAIRS // len(snapshot))):
-        s = snapshot.similarities(turn, epoch=epoch)
+    for batch in torch.split(rows, max(1, PAIRS // len(snapshot))):
+        s = snapshot.similarities(batch, epoch=epoch)
         yield s, chosen(s, side, snapshot.rule_state(epoch))
 
 
 @one_thread()
 def census_of(snapshot: Snapshot, side: Side) -> Census:
-    """What a side's rules do to all anchors."""
-    turns = chosen_in_turns(snapshot, side)
-    judged = ((s, choice, reference_score(s, side.negatives, side.temperature)) for s, choice in turns)
+    """Return the census of a side's rules over all anchors."""
+    batches = chosen_in_batches(snapshot, side)
+    judged = ((s, choice, reference_score(s, side.negatives, side.temperature)) for s, choice in batches)
     return take_census(judged, len(snapshot), labelled=snapshot.labelled)
 
 
 def difference(a: Judgement, b: Judgement) -> Int8[np.ndarray, " N"]:
-    """0 kept as negative by neither, 1 by both, 2 by A only, 3 by B only."""
+    """Return, per key, 0 if it is kept as a negative by neither, 1 by both, 2 by A only, 3 by B only."""
     in_a, in_b = np.isin(a.band, KEPT), np.isin(b.band, KEPT)
     return np.select([in_a & in_b, in_a, in_b], [1, 2, 3], default=0).astype(np.int8)
 
 
 def reference_score(s: Similarities, rule: NegativeRule, temperature: float) -> torch.Tensor:
-    """What a rule ranks keys by; the cosine to the anchor for rules that rank nothing."""
+    """Return the score that a rule ranks keys by; the cosine to the anchor for rules that do not rank."""
     if isinstance(rule, BANDS):
         return rule.score(s, temperature)
-    by: Any = getattr(rule, "by", "anchor")  # a reader's own rule may call something else so
+    by: Any = getattr(rule, "by", "anchor")  # a user's rule may use this name differently
     return closeness(s, by if by in get_args(Closeness) else "anchor")
 
 
 def _forces(s: Similarities, selection: Selection, temperature: float, form: Form) -> Float32[np.ndarray, " N"]:
-    """Each key's share of the repulsion across the anchor; synthetic negatives hold what is left of 1."""
+    """Return each key's share of the repulsion across the anchor; synthetic negatives have the remainder of 1."""
     arguments = terms(s, selection)
     _, by_negative = info_nce_gradients(**arguments, temperature=temperature, form=form)
     force = tangential_force(by_negative, arguments["negative"])

@@ -1,6 +1,6 @@
-"""An exploration without a page: a state, how it is moved, and what the rules make of its anchor.
+"""An explorer's session without a page: its state, the changes of this state, and the rules' results.
 
-All that an explorer can do is done here; `Explorer` only shows it.
+Everything that an explorer can do is implemented here; `Explorer` adds the display.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ import torch
 
 from cltools.errors import CltoolsError, check_number
 from cltools.evaluation.diagnosis import Census
-from cltools.explorer.judgement import SEED, Judgement, census_of, chosen_in_turns, judge, one_thread
+from cltools.explorer.judgement import SEED, Judgement, census_of, chosen_in_batches, judge, one_thread
 from cltools.explorer.state import EDGES, SIDES, Name, Side, State, changed, check, first_state
 from cltools.files import cell, write_text
 from cltools.interop.pairs import MinedPairs, Pick, Report, check_pairs, pairs_of
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     import pandas
 
 REMEMBERED = 4
-"""Anchors whose cosines are kept: those of two sides, and a step back."""
+"""Number of cached anchors: those of two sides, now and before the last step."""
 
 
 class Session:
-    """A state of one snapshot, or of two of the same images, and how it is moved.
+    """A state of one snapshot, or of two of the same images, with the methods that change it.
 
     Attributes:
-        snapshots: one or two.
+        snapshots: one or two snapshots.
     """
 
     def __init__(self, snapshot: Snapshot, state: State | str | None = None, other: Snapshot | None = None) -> None:
@@ -50,21 +50,21 @@ class Session:
         self._mined = lru_cache(len(SIDES))(self._mine)
         self._counted = lru_cache(len(SIDES))(lambda name, side: census_of(self.snapshot(name), side))
 
-    # what it shows
+    # results
 
     @property
     def state(self) -> State:
-        """All that decides what is shown; `state.to_json()` is one line that restores it."""
+        """The state, which determines everything that is shown; `state.to_json()` is a line that restores it."""
         return self._state
 
     @property
     def place(self) -> int:
-        """Place of the anchor among the anchors."""
+        """Index of the anchor among the anchors."""
         return int(np.flatnonzero(self.snapshots[0].anchor_ids == self._state.anchor)[0])
 
     @property
     def rules(self) -> tuple[PositiveRule, NegativeRule]:
-        """The active side's rules, which `fit` accepts; they are at full strength from the first step."""
+        """The active side's rules, at full strength from the first step, as `fit` accepts them."""
         return self._state.side.positives, self._state.side.negatives
 
     @property
@@ -74,22 +74,22 @@ class Session:
 
     @property
     def similarities(self) -> Similarities:
-        """The anchor's, with all keys [1, N]."""
+        """The anchor's similarities with all keys [1, N]."""
         return self.judgement.similarities
 
     @property
     def selection(self) -> Selection:
-        """What the active side's rules choose for the anchor."""
+        """The selection of the active side's rules for the anchor."""
         return self.judgement.selection
 
     @property
     def census(self) -> Census:
-        """The active side's rules over all anchors."""
+        """The census of the active side's rules over all anchors."""
         return self._counted(self._state.active, self._state.side)
 
     @property
     def sentence(self) -> str:
-        """What is selected, in words: for this anchor, or for all where the state says so."""
+        """The selection in words, for this anchor or, if the state's scope is "all", for all anchors."""
         state, snapshot = self._state, self.snapshot(self._state.active)
         if state.scope == "all":
             parts = [self.census.words(truth=state.truth)]
@@ -100,65 +100,65 @@ class Session:
         return (f"Side {state.active}. " if state.b else "") + " ".join(parts)
 
     def snapshot(self, name: Name) -> Snapshot:
-        """The snapshot that a side reads."""
+        """Return the snapshot of a side."""
         return self.snapshots[-1] if name == "B" else self.snapshots[0]
 
     def judged(self, name: Name) -> Judgement:
-        """A side's judgement of the anchor."""
+        """Return a side's judgement of the anchor."""
         return self._judged(self._state.anchor, name, self._state.of(name))
 
-    # what moves it
+    # changes of the state
 
     def set(self, changes: Mapping[str, Any] | None = None, /, **more: Any) -> "Session":
-        """Do exactly what the controls do, in the order given.
+        """Set controls, in the order given, with the same effect as on the page.
 
         Args:
-            changes: by the controls' names, such as {"negatives.k": 3}.
-            more: the same where the name is a word: drop_closest=0.02, anchor=17, rule="RingNegatives", k=5, …
+            changes: values by the controls' names, such as {"negatives.k": 3}.
+            more: the same as keywords: drop_closest=0.02, anchor=17, rule="RingNegatives", k=5, …
 
         Raises:
-            ValueError: no such control, or a value that it cannot have; nothing is changed then.
+            ValueError: there is no such control, or its value is invalid; then nothing is changed.
         """
-        asked: dict[str, Any] = {**(changes or {}), **more}
-        edges = {name: asked.pop(name) for name in EDGES if name in asked}
-        if edges:  # last, when the rule is there; and both at once, as one may cross the other on its way
-            asked["negatives"] = {**asked.pop("negatives", {}), **edges}
+        values: dict[str, Any] = {**(changes or {}), **more}
+        edges = {name: values.pop(name) for name in EDGES if name in values}
+        if edges:  # after the rule; and both at once, because each alone could cross the other
+            values["negatives"] = {**values.pop("negatives", {}), **edges}
         state = self._state
-        for name, value in asked.items():
+        for name, value in values.items():
             state = changed(state, name, value.item() if isinstance(value, np.generic) else value, self._rules)
             check(state, self.snapshots)
-        self._go(state)
+        self._apply(state)
         return self
 
     def restore(self, line: State | str) -> "Session":
-        """Go to a state, such as an earlier one that was kept; also as its line of JSON.
+        """Return to a state, such as an earlier one, which may be given as its line of JSON.
 
         Raises:
-            ValueError: no state, or one of other snapshots; nothing is changed then.
+            ValueError: it is not a state, or not of these snapshots; then nothing is changed.
         """
         state = State.from_json(line) if isinstance(line, str) else line
         check(state, self.snapshots)
-        self._go(state)
+        self._apply(state)
         return self
 
     def extend(self, snapshot: Snapshot) -> None:
-        """Show another snapshot of the same images in place of the only one; the page does the same by itself.
+        """Replace the only snapshot by another of the same images; the page does the same on its own.
 
-        A side that showed the last epoch shows the last again.
+        A side that showed the last epoch shows the new last epoch.
         """
         newest, self.snapshots = self.snapshots[0].epochs[-1], (snapshot,)
         self._state = self.fitted(self._state, newest)
-        self._forget()
+        self._clear_caches()
 
     def put_beside(self, snapshot: Snapshot, side: Side) -> None:
         """Show the last epoch of a snapshot of the same images as side B."""
         self.snapshots, b = (self.snapshots[0], snapshot), replace(side, epoch=snapshot.epochs[-1])
         self._state = replace(self._state, b=b, active="B", colour="difference")
-        self._forget()
+        self._clear_caches()
         self.updated()
 
     def fitted(self, state: State, newest: int) -> State:
-        """The state at epochs and on a map that there are; from what was the newest epoch it goes to the newest."""
+        """Return the state with epochs and a map that exist; `newest`, the newest epoch before, becomes the newest."""
 
         def moved(side: Side, snapshot: Snapshot) -> Side:
             stays = side.epoch in snapshot.epochs and (side.epoch != newest or not grown)
@@ -169,42 +169,43 @@ class Session:
         return replace(state, a=a, b=b, map=state.map if state.map in names else names[0])
 
     def updated(self) -> None:
-        """Called after each change of the state; an explorer shows it."""
+        """Handle a change of the state; an explorer displays it."""
 
-    # what it gives
+    # exports
 
     def python(self) -> str:
-        """The active side's rules as two lines of Python; settings at their defaults are left out."""
+        """Return the active side's rules as two lines of Python; settings with default values are left out."""
         positives, negatives = map(_call, self.rules)
         return f"positives = {positives}\nnegatives = {negatives}"
 
     def pairs(self, negatives: int = 10, pick: Pick = "closest") -> "pandas.DataFrame":
-        """What the active side's rules choose for every anchor, in the columns of `mine_pairs`, but by ids.
+        """Return the pairs that the active side's rules choose for all anchors, as `mine_pairs` does, but with ids.
 
-        Embeddings count as the explorer holds them, in float16: a key at an edge may lie on the other side of it.
+        Embeddings are rounded to float16, as everywhere in the explorer, so that a key at an edge may fall on its other
+        side.
 
         Args:
-            negatives: how many of the kept keys stand in the table per anchor, at most.
-            pick: which of them.
+            negatives: maximum number of kept keys per anchor in the table.
+            pick: which of the kept keys to take.
 
         Raises:
-            ValueError: rules of whose choice pairs would leave out what they are about; an unknown `pick`; no pairs.
+            ValueError: the rules' choice cannot be expressed by pairs, `pick` is unknown, or there are no pairs.
         """
         snapshot = self.snapshot(self._state.active)
         pairs = self._mined(self._state.active, self._state.side, negatives, pick).pairs
         return pairs.assign(anchor=snapshot.anchor_ids[pairs["anchor"]], key=snapshot.ids[pairs["key"]])
 
     def report(self, negatives: int = 10) -> Report:
-        """Why candidates of all anchors were left out, and which setting to loosen where too few are left.
+        """Return why candidates were left out, over all anchors, and which setting to loosen if too few are left.
 
         Args:
-            negatives: how many an anchor should have.
+            negatives: number of negatives that each anchor should have.
         """
         return self._mined(self._state.active, self._state.side, negatives, "closest").report
 
     def anchors(self) -> "pandas.DataFrame":
-        """A row per anchor: its id, its keys by band, and where classes are known how many of the kept are false."""
-        from pandas import DataFrame  # here, as to import it takes longer than to make an explorer
+        """Return a row per anchor: its id, its keys by band and, if classes are known, its false negatives."""
+        from pandas import DataFrame  # imported late, because this takes longer than creating an explorer
 
         census = self.census
         columns: dict[str, Any] = {"anchor": self.snapshot(self._state.active).anchor_ids}
@@ -214,7 +215,7 @@ class Session:
         return DataFrame(columns)
 
     def csv(self) -> str:
-        """Key, band, weight, score, cosine and share of force of every other key of this anchor, closest first."""
+        """Return id, band, weight, score, cosine and share of force of this anchor's keys as CSV, closest first."""
         from pandas import DataFrame
 
         snapshot, j = self.snapshot(self._state.active), self.judgement
@@ -230,28 +231,28 @@ class Session:
         """Write `csv` to a file."""
         write_text(Path(path), self.csv())
 
-    # inside
+    # internals
 
     @one_thread()
     def _mine(self, name: Name, side: Side, negatives: int, pick: Pick) -> MinedPairs:
         negatives = check_number("The number of negatives", negatives, "a whole number from 1 to a billion")
         snapshot, rules = self.snapshot(name), (side.positives, side.negatives)
-        if not learns(type(side.negatives)):  # of one that does, the snapshot holds what it learned
+        if not learns(type(side.negatives)):  # the state of a learning rule is in the snapshot
             check_pairs(*rules)
-        turns, draws = chosen_in_turns(snapshot, side), torch.Generator().manual_seed(SEED)
-        return pairs_of(turns, *rules, keys=len(snapshot), negatives=negatives, pick=pick, draws=draws)
+        batches, draws = chosen_in_batches(snapshot, side), torch.Generator().manual_seed(SEED)
+        return pairs_of(batches, *rules, keys=len(snapshot), negatives=negatives, pick=pick, draws=draws)
 
-    def _forget(self) -> None:
-        for remembered in (self._similarities, self._judged, self._mined, self._counted):
-            remembered.cache_clear()
+    def _clear_caches(self) -> None:
+        for cached in (self._similarities, self._judged, self._mined, self._counted):
+            cached.cache_clear()
 
     def _remember(self, side: Side) -> None:
         self._rules |= {type(rule).__name__: rule for rule in (side.positives, side.negatives)}
 
-    def _go(self, state: State) -> None:
+    def _apply(self, state: State) -> None:
         if state == self._state:
             return
-        self._judged(state.anchor, state.active, state.side)  # first: what cannot be judged changes nothing
+        self._judged(state.anchor, state.active, state.side)  # raises before anything is changed
         self._state = state
         self._remember(state.side)
         self.updated()
@@ -263,7 +264,7 @@ class Session:
 
     @one_thread()
     def _read(self, name: Name, anchor: int, epoch: int) -> Similarities:
-        """The similarities of an anchor at an epoch of a side's snapshot."""
+        """Return the similarities of an anchor at an epoch of a side's snapshot."""
         snapshot = self.snapshot(name)
         rows = torch.from_numpy(np.flatnonzero(snapshot.anchor_ids == anchor))
         return snapshot.similarities(rows, epoch=snapshot.epochs.index(epoch))

@@ -1,4 +1,4 @@
-"""What an explorer shows, as one frozen value: a line of JSON, in and out; and what each control makes of it."""
+"""The explorer's state, a frozen value that can be read from and written to a line of JSON, and its controls."""
 
 import json
 from collections.abc import Mapping
@@ -21,9 +21,9 @@ SIDES: tuple[Name, Name] = ("A", "B")
 
 @dataclass(frozen=True)
 class Side:
-    """One choice of samples: rules at full strength, the loss's temperature, and the epoch whose embeddings are read.
+    """The settings of one side: rules at full strength, the loss's temperature, and the epoch of the embeddings.
 
-    With two snapshots side A reads the first and side B the other; with one, both read it.
+    With two snapshots, side A reads the first and side B the second; with one, both read it.
     """
 
     positives: PositiveRule
@@ -34,17 +34,17 @@ class Side:
 
 @dataclass(frozen=True)
 class State:
-    """All that decides what an explorer shows, but the snapshots.
+    """Everything that determines what an explorer shows, except the snapshots.
 
     Attributes:
         anchor: id of the image whose keys are judged.
-        a: the choice that is shown.
-        b: another beside it, or None.
-        active: which of the two the controls move.
-        colour: what colours tell on the map.
-        scope: whether the sentence speaks of this anchor or of all.
+        a: side A.
+        b: side B for comparison, or None.
+        active: the side that the controls change.
+        colour: the meaning of colours on the map.
+        scope: whether the sentence is about this anchor or all anchors.
         map: name of one of the snapshot's maps.
-        truth: whether classes may be seen.
+        truth: whether classes are shown.
         doubtful: whether points whose neighbours the map does not keep are marked.
     """
 
@@ -59,25 +59,25 @@ class State:
     doubtful: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse what contradicts itself."""
+        """Raise an error if fields contradict each other."""
         if self.b is None and (self.active == "B" or self.colour == "difference"):
-            raise CltoolsError("There is no side B: set compare=True first, which sets a copy of side A beside it.")
+            raise CltoolsError("There is no side B: set compare=True first, which copies side A to side B.")
 
     @property
     def side(self) -> Side:
-        """The side that the controls move."""
+        """The side that the controls change."""
         return self.of(self.active)
 
     def of(self, name: Name) -> Side:
-        """The side of a name; A where there is no other."""
+        """Return the side of a name; side A if there is no side B."""
         return self.b if name == "B" and self.b is not None else self.a
 
     def with_side(self, side: Side) -> "State":
-        """The same with another active side."""
+        """Return the state with the active side replaced."""
         return replace(self, a=side) if self.active == "A" else replace(self, b=side)
 
     def to_json(self) -> str:
-        """One line that `from_json` reads."""
+        """Return a line of JSON that `from_json` reads."""
         return json.dumps(to_plain(self))
 
     @classmethod
@@ -85,13 +85,13 @@ class State:
         """Read what `to_json` wrote.
 
         Raises:
-            ValueError: no JSON, or not of a state; the message names the setting.
+            ValueError: it is not JSON, or not that of a state; the message names the setting.
         """
-        return from_plain(cls, parsed(text, "This is no line of a state: it"), "state")
+        return from_plain(cls, parsed(text, "This is not a state: it"), "state")
 
 
 def first_state(snapshot: Snapshot, other: Snapshot | None = None) -> State:
-    """The run's own rules at full strength, at the last epoch; with two snapshots both runs' side by side."""
+    """Return the initial state: the run's rules at full strength and the last epoch; side B for a second snapshot."""
     b = None if other is None else _side_of(other)
     colour: Colour = "band" if b is None else "difference"
     return State(int(snapshot.anchor_ids[0]), _side_of(snapshot), b, colour=colour, map=snapshot.map_names[0])
@@ -103,7 +103,7 @@ def _side_of(snapshot: Snapshot) -> Side:
 
 
 def check(state: State, snapshots: tuple[Snapshot, ...]) -> None:
-    """Raise ValueError where a state names what the snapshots do not have."""
+    """Raise ValueError if a state refers to something that the snapshots do not have."""
     first = snapshots[0]
     ids = first.anchor_ids
     if not (ids == state.anchor).any():
@@ -118,40 +118,40 @@ def check(state: State, snapshots: tuple[Snapshot, ...]) -> None:
         check_temperature(side.temperature)
         rule = type(side.negatives)
         if learns(rule) and (snapshot.thresholds is None or not issubclass(rule, LearnedThreshold)):
-            raise CltoolsError(f"{rule.__name__} learns while training; take a snapshot of a run that trained with it.")
+            raise CltoolsError(f"{rule.__name__} learns while training; take a snapshot of a run trained with it.")
     if not first.labelled and (state.truth or state.colour == "class"):
         raise CltoolsError(f"These {first.noun}s have no labels, so there are no classes to show.")
     if state.colour == "class" and not state.truth:
-        raise CltoolsError("Classes are hidden: set truth=True first, which shows them.")
+        raise CltoolsError("Classes are hidden; set truth=True first to show them.")
 
 
-# one control moved: what `Explorer.set` does by the names that the page's controls have too
+# changes by one control, for `Explorer.set`, with the names of the page's controls
 
 HIDDEN = {"start", "ramp", "strength", "anneal"}
-"""Schedules: an explorer shows a moment, at full strength."""
+"""Settings of schedules, which have no control: an explorer shows rules at full strength."""
 EDGES = ("drop_closest", "keep_within", "above", "below", "margin", "relative", "within")
-"""Settings of bands that are edges."""
+"""Settings of bands that set an edge."""
 OF_STATE = ("anchor", "active", "colour", "scope", "map", "truth", "doubtful")
 OF_SIDE = ("temperature", "epoch")
 
 Rule = NegativeRule | PositiveRule
 RULES = {"rule": ("negatives", NegativeRule), "positive_rule": ("positives", PositiveRule)}
-"""Controls that choose a rule: the part of a side, and its kind."""
+"""Controls that choose a rule, with the field of a side and the rule's base class."""
 
 
 def changed(state: State, name: str, value: Any, rules: Mapping[str, Rule]) -> State:
-    """The state with one control moved.
+    """Return the state after one control was changed.
 
     Args:
-        state: before.
-        name: of a control: a field of the state, "compare", "rule", "positive_rule", "temperature", "epoch", or
-            "positives.FIELD" and "negatives.FIELD". A bare FIELD is one of the positive rule, else of the negative; a
-            bare "by" is the negative rule's where it has one.
-        value: of the field's type.
-        rules: as they last stood, by class name.
+        state: the state before.
+        name: name of the control: a field of the state, "compare", "rule", "positive_rule", "temperature", "epoch",
+            "positives.FIELD" or "negatives.FIELD". FIELD alone refers to the positive rule if it has this field, else
+            to the negative rule; "by" alone refers to the negative rule if it has this field.
+        value: a value of the field's type.
+        rules: the last used rule of each class, by class name.
 
     Raises:
-        ValueError: no such control for the rules as they are, or a value that it cannot have.
+        ValueError: there is no such control for the present rules, or the value is invalid.
     """
     if name in OF_STATE:
         hidden = {"colour": "band"} if name == "truth" and not value and state.colour == "class" else {}
@@ -173,25 +173,25 @@ def changed(state: State, name: str, value: Any, rules: Mapping[str, Rule]) -> S
 
 
 def _rule(base: type[Rule], name: str, rules: Mapping[str, Rule]) -> Rule:
-    """The rule of a class name as it last stood, of the class as it is now; else at its defaults and full strength."""
+    """Return the last used rule of a class name, built from the present class; else a new one at full strength."""
     kind = rule_class(name, base)
     if name in rules:
-        with suppress(ValueError):  # the class has lost a setting since
+        with suppress(ValueError):  # the class may have lost a setting since
             return from_plain(base, to_plain(rules[name]))
     try:
-        made: Rule = kind().at(1.0)
+        rule: Rule = kind().at(1.0)
     except TypeError as error:
         raise CltoolsError(f"{name} cannot be chosen: every setting of a rule needs a default ({error}).") from error
-    return made
+    return rule
 
 
 def _setting(side: Side, name: str, value: Any) -> tuple[str, dict[str, Any]]:
-    """Which rule a name means, and which of its fields, with the value."""
+    """Return the rule ("positives" or "negatives") that a name refers to, and the field with its value."""
     part, _, field = name.rpartition(".")
     settings = {each: {f.name for f in fields(getattr(side, each))} - HIDDEN for each in ("positives", "negatives")}
     if not part:
-        ours = field in settings["positives"] and not (field == "by" and "by" in settings["negatives"])
-        part = "positives" if ours else "negatives"
+        positive = field in settings["positives"] and not (field == "by" and "by" in settings["negatives"])
+        part = "positives" if positive else "negatives"
     if part not in settings or field not in settings[part]:
         every = [*OF_STATE, "compare", *RULES, *OF_SIDE, *sorted({*EDGES}.union(*settings.values()))]
         rules = " and ".join(type(getattr(side, each)).__name__ for each in settings)

@@ -1,1 +1,1 @@
-"""Comparisons, and tables of records: what runs and their comparisons are put together from."""
+"""Comparisons, and tables of the records of runs and comparisons."""

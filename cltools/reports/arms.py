@@ -1,4 +1,4 @@
-"""What is compared: every preset, and the ablations and controls that say what an effect is due to."""
+"""The arms of comparisons: every preset, and ablations and controls to which effects can be attributed."""
 
 import json
 from collections.abc import Sequence
@@ -18,18 +18,18 @@ from cltools.presets import IMAGES, METHODS, ImagePreset, fitted, preset
 
 BASELINE = "moco"
 SEMI_HARD = mining.MarginBand(margin=0.1, within=0.7)
-"""Less similar than the positive by at least 0.1 (semi-hard) and by at most 0.8; set before anything was measured."""
+"""Keeps keys that are less similar than the positive by 0.1 to 0.8 (semi-hard); fixed before any measurement."""
 
 
 def arms_of(images: str, folder: Path | None = None) -> dict[str, Experiment]:
-    """Every preset of these images, then the ablations and controls that make the effect of `potential` attributable.
+    """Return every preset of these images, then the ablations and controls that isolate the effect of `potential`.
 
     Args:
-        images: as presets begin.
-        folder: of images of one's own.
+        images: images as in the names of presets.
+        folder: folder of the user's images.
 
     Raises:
-        ValueError: no such images.
+        ValueError: there are no presets of these images.
     """
     presets = {method: preset(f"{images}-{method}", folder) for method in METHODS}
     moco, potential = presets["moco"], presets["potential"]
@@ -64,28 +64,28 @@ def arms_of(images: str, folder: Path | None = None) -> dict[str, Experiment]:
 
 
 def grid_of(moco: Experiment, drop_closest: Sequence[float], keep_within: Sequence[float]) -> dict[str, Experiment]:
-    """The baseline, a band for every pair of edges that is one, and for each as many keys by chance.
+    """Return the baseline, a band for every valid pair of edges, and a random control for every band's share of keys.
 
-    Edges are rank shares. From 0 to 1 a band keeps every key, which is the baseline, so that pair is left out.
+    Edges are rank shares. The pair (0, 1) keeps every key, as the baseline does, and is left out.
 
     Raises:
-        ValueError: an edge that is no share, or no pair that is a band.
+        ValueError: an edge is not a share, or no pair is a band.
     """
     every = product(sorted({*drop_closest}), sorted({*keep_within}))
     pairs = [(low, up) for low, up in every if low < up and (low, up) != (0, 1)]
     if not pairs:
         raise CltoolsError(f"No band drops {[*drop_closest]} and keeps within {[*keep_within]}: that must be larger.")
     bands = {f"band-{low:g}-{up:g}": replace(moco, negatives=mining.RankBand(low, up)) for low, up in pairs}
-    shares = sorted({round(up - low, 6) for low, up in pairs})  # 0.3 − 0.1 and 0.5 − 0.3 are one share
-    chance = {chance_name(share): replace(moco, negatives=mining.RandomNegatives(share)) for share in shares}
-    return {BASELINE: moco} | bands | chance
+    shares = sorted({round(up - low, 6) for low, up in pairs})  # so that 0.3 − 0.1 and 0.5 − 0.3 are equal
+    controls = {chance_name(share): replace(moco, negatives=mining.RandomNegatives(share)) for share in shares}
+    return {BASELINE: moco} | bands | controls
 
 
 def own_arms(moco: Experiment, rules: Sequence[str], images: ImagePreset) -> dict[str, Experiment]:
-    """An arm per rule of these class names, alone in place of the baseline's.
+    """Return an arm for each rule of these class names, which replaces the baseline's rule.
 
     Raises:
-        ValueError: no such rule.
+        ValueError: there is no such rule.
     """
     negatives = {name: rule for name, rule in rule_classes(mining.NegativeRule).items() if name in rules}
     others = {name: rule_class(name, mining.PositiveRule)() for name in rules if name not in negatives}
@@ -95,10 +95,10 @@ def own_arms(moco: Experiment, rules: Sequence[str], images: ImagePreset) -> dic
 
 
 def varied(experiment: Experiment, path: str, value: str) -> Experiment:
-    """The experiment with another value of a setting, such as "loss.temperature" and "0.2".
+    """Return the experiment with another value of a setting, such as "loss.temperature" and "0.2".
 
     Raises:
-        ValueError: no such setting, or a value that it cannot have.
+        ValueError: there is no such setting, or the value is invalid.
     """
     plain: dict[str, Any] = to_plain(experiment)
     if path not in (known := dict(leaves(plain))):
@@ -107,11 +107,11 @@ def varied(experiment: Experiment, path: str, value: str) -> Experiment:
     part = reduce(getitem, sections, plain)
     try:
         part[name] = json.loads(value)
-    except ValueError:  # a word
+    except ValueError:  # a string
         part[name] = value
     return from_plain(Experiment, plain)
 
 
 def chance_name(share: float) -> str:
-    """The arm of a grid that keeps a share of the keys by chance."""
+    """Return the name of a grid's arm that keeps a random share of the keys."""
     return f"random-{share:g}"

@@ -1,4 +1,4 @@
-"""Runs loaded and evaluated for the command line."""
+"""Loads and evaluates runs for the command line."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -7,13 +7,13 @@ from typing import Any
 
 from cltools.evaluation import check_seeds, figures, over_seeds
 from cltools.training import Run
-from cltools.training.learner import resolve_device
 from cltools.training.record import RECORD, Split
 from cltools.training.run import confusion_file
+from cltools.training.state import resolve_device
 
 
 def loaded(path: Path, images: Path | None = None, device: str = "auto") -> Run:
-    """A run, as if it had been trained on the images of another folder if one is given; that one writes nothing."""
+    """Load a run; with `images`, as if it had been trained on the images of that folder, and with nothing to write."""
     run = Run.load(path, device=resolve_device(device))
     if images is None:
         return run
@@ -24,10 +24,10 @@ def loaded(path: Path, images: Path | None = None, device: str = "auto") -> Run:
 def evaluate_runs(
     runs: Mapping[Path, Run], protocols: Sequence[str] | None, split: Split, linear_epochs: int | None
 ) -> tuple[str, Any]:
-    """Evaluate a run, or several that differ in their seed alone; the figures in words, and the reports.
+    """Evaluate a run, or several that differ only in their seed; return the figures as text, and the reports.
 
     Raises:
-        ValueError: runs that differ in more than their seed; or what `Run.evaluate` refuses.
+        ValueError: the runs differ in more than their seed, or `Run.evaluate` raises it.
     """
     check_seeds({path: (run.experiment, len(run.history.rows), run.parts.given) for path, run in runs.items()})
     reports, lines = {}, []
@@ -38,5 +38,5 @@ def evaluate_runs(
     if len(runs) > 1:
         return "\n".join([*lines, over_seeds([*reports.values()])]), reports
     if run.path is not None:
-        lines.append(f"By class: {path / RECORD}; which was taken for which: {path / confusion_file(split, '*')}")
+        lines.append(f"By class: {path / RECORD}; confusion matrices: {path / confusion_file(split, '*')}")
     return "\n".join(lines), reports[str(path)]

@@ -1,7 +1,7 @@
-"""Records as one table in Markdown: `python -m cltools table`, which makes those of docs/results.md.
+"""Markdown tables of records: `python -m cltools table`, which generates those of docs/results.md.
 
-Those of runs stand beside published figures; those of comparisons are also put together as a data frame. What was not
-run is blank; nothing is estimated.
+Runs are shown beside published figures. The rows of comparisons are also available as a data frame. Cells of figures
+that were not measured are blank; nothing is estimated.
 """
 
 import json
@@ -34,14 +34,14 @@ FIGURES = {
     "finetune10": "10 % labels",
     "unknown": "top-1, protocol unknown",
 }
-"""What a report or a source calls a figure, and its column."""
+"""The names of figures in reports and sources, and the heads of their columns."""
 WORDS = ("method", "images", "split", "seeds", "epochs", "backbone", "source")
 COLUMNS = (*WORDS[:3], *FIGURES.values(), *WORDS[3:])
 BACKBONES = {"tiny": "tiny", "resnet18": "ResNet-18", "resnet50": "ResNet-50"}
-TOLD = ("data.name", "evaluation.every", "evaluation.protocol", "seed")
-"""Settings that have a column, or change nothing of what the columns show."""
+OMITTED = ("data.name", "evaluation.every", "evaluation.protocol", "seed")
+"""Settings that have a column of their own, or do not affect the columns."""
 JUDGED = ("path", "record", "settings", "images", "seed", "split", "report", "alike", *FIGURES)
-"""Columns of the data frame in which a row is a run as judged on one split."""
+"""Columns of the data frame with a row for each run and split that it was evaluated on."""
 CAPTION = (
     "Percent of the split's images after the last epoch, mean ± sample deviation over seeds; blank is not run or not "
     "published. A run is named by the preset nearest to it, with what differs (preset → run); in brackets, how many "
@@ -49,20 +49,20 @@ CAPTION = (
 )
 Settings = Experiment | Mapping[str, Any]
 SHARES = {"kept": "kept", "false_negative_share": "false negatives", "mined_purity": "mined purity"}
-"""Columns of shares of the keys, and their heads."""
+"""Shares of the keys, and the heads of their columns."""
 
 
 def table(records: Sequence[Path], *, references: bool = False) -> str:
-    """Show records as one table, in Markdown; with `references` and no records, the published figures alone.
+    """Return records as one Markdown table; with `references` and no records, only the published figures.
 
     Args:
-        records: Runs (their folders, or `record.json`), of any images; or files that `compare` wrote, of the same
+        records: runs (their folders, or `record.json`), on any images; or files that `compare` wrote, with the same
             images and budget.
-        references: Show all published figures beside the runs, not only those on their images.
+        references: show all published figures beside the runs, not only those on their images.
 
     Raises:
-        FileNotFoundError: no such record.
-        ValueError: no records, damaged ones, or records that cannot be shown or put together.
+        FileNotFoundError: there is no such record.
+        ValueError: there are no records, they are damaged, or they cannot be shown or combined.
     """
     if not records and not references:
         raise CltoolsError("table: name at least one record.")
@@ -70,20 +70,20 @@ def table(records: Sequence[Path], *, references: bool = False) -> str:
     kinds = {record["kind"]: path for path, record in read}
     if len(kinds) > 1 or not kinds.keys() <= {RUN, COMPARISON}:
         given = ", ".join(f"{path} of kind {kind!r}" for kind, path in kinds.items())
-        raise CltoolsError(f"A table is of runs or of comparisons. Given: {given}. Show each kind alone.")
+        raise CltoolsError(f"A table shows either runs or comparisons. Given: {given}. Show each kind alone.")
     if COMPARISON not in kinds:
         return run_table([(path, RunRecord.from_plain(path, plain)) for path, plain in read], references=references)
     if references:
-        raise CltoolsError(f"Published figures are of whole runs, and {kinds[COMPARISON]} holds a comparison.")
+        raise CltoolsError(f"Published figures are shown beside runs; {kinds[COMPARISON]} is a comparison.")
     return comparison_table(read)
 
 
 def _file_of(path: Path) -> Path:
-    """The record's file: of a run's folder, the one in it.
+    """Return the path of a record's file, which may be given by its run's folder.
 
     Raises:
-        FileNotFoundError: a folder without a record.
-        ValueError: a file of another kind.
+        FileNotFoundError: the folder has no record.
+        ValueError: the path is a file of another type.
     """
     if path.is_file() and path.suffix != ".json":
         wrong = f"{path} is a file; name a run's folder, or a record (.json) of a run or of a comparison."
@@ -96,10 +96,10 @@ def _file_of(path: Path) -> Path:
 
 
 def rows_of(records: Sequence[tuple[Path, Mapping[str, Any]]]) -> DataFrame:
-    """The rows of several records that belong together, as `frame_of` gives them.
+    """Combine the rows of several comparisons into a data frame, as returned by `frame_of`.
 
     Raises:
-        ValueError: damaged records, or ones that cannot be put together.
+        ValueError: records are damaged, or cannot be combined.
     """
     head, first = records[0]
     for path, record in records:
@@ -113,32 +113,32 @@ def rows_of(records: Sequence[tuple[Path, Mapping[str, Any]]]) -> DataFrame:
 
 
 def frame_of(rows: Iterable[Mapping[str, Any]]) -> DataFrame:
-    """Rows as `compare` writes them, indexed by arm and seed; a figure that a row lacks, or None, is NaN."""
+    """Return rows of `compare` as a data frame indexed by arm and seed; a figure that is missing or None is NaN."""
     frame = DataFrame([*rows], columns=["arm", "seed", *COMPARED, *SHARES, "curves", "diverged"])
     return frame.astype(dict.fromkeys([*COMPARED, *SHARES], float)).set_index(["arm", "seed"])
 
 
 def gains(frame: DataFrame, figure: str, against: str = BASELINE) -> Series:
-    """What each row has more than the row of another arm with the same seed, in points; NaN where one lacks it."""
+    """Return each row's difference from another arm's row of the same seed, in points; NaN if either is missing."""
     arms, seeds = (frame.index.get_level_values(level) for level in ("arm", "seed"))
     other = frame.loc[arms == against, figure].droplevel("arm")
     return frame[figure] - other.reindex(seeds).to_numpy()
 
 
 def comparison_table(records: Sequence[tuple[Path, Mapping[str, Any]]]) -> str:
-    """Mean ± deviation over seeds of each arm, and the mean difference to the baseline of the same seed.
+    """Return a table of each arm's mean ± deviation over seeds, and of its differences from the baseline of each seed.
 
-    Seeds in which an arm diverged are counted beside the others, and enter no mean.
+    Seeds for which an arm diverged are counted separately and excluded from the means.
 
     Raises:
-        ValueError: damaged records, or ones that cannot be put together.
+        ValueError: records are damaged, or cannot be combined.
     """
     frame, first = rows_of(records), records[0][1]
     present = frame.index.unique("arm")
     arms = [arm for arm in dict.fromkeys([*first["arms"], *present]) if arm in present]  # in the order of definition
 
-    def by_arm(values: Series, said: Callable[[list[float]], str]) -> Series:
-        return values.dropna().groupby("arm").agg(lambda seeds: said([*seeds]))
+    def by_arm(values: Series, text: Callable[[list[float]], str]) -> Series:
+        return values.dropna().groupby("arm").agg(lambda seeds: text([*seeds]))
 
     counted = frame.groupby("arm")[["knn200", "diverged"]].count().loc[arms]
     cells = DataFrame({"arm": [f"`{arm}`" for arm in arms]}, index=arms)
@@ -165,23 +165,23 @@ def _caption(record: Mapping[str, Any]) -> str:
 
 
 def changes(a: Settings, b: Settings) -> list[Difference]:
-    """What differs between two experiments, but for what decides no result and what a table's columns tell.
+    """Return the differences between experiments that affect results, except those that the table's columns show.
 
-    Of another rule its name and settings are told, and not the settings that only the rule before had.
+    If the rule differs, settings that only the first rule has are left out.
     """
-    told = [each for each in differences(a, b) if each.decides and each.path not in TOLD]
-    return [each for each in told if each.now is not ABSENT]
+    shown = [each for each in differences(a, b) if each.decides and each.path not in OMITTED]
+    return [each for each in shown if each.now is not ABSENT]
 
 
 def run_table(records: Sequence[tuple[Path, RunRecord]], *, references: bool = False) -> str:
-    """Mean ± sample deviation over the seeds of runs that are alike in all else, a row for each split judged.
+    """Return a table of mean ± sample deviation over runs that differ only in their seed, with a row for each split.
 
     Args:
-        records: of any runs and images, each with its path, for messages.
+        records: records of any runs and images, each with its path, for messages.
         references: show all published figures, not only those on the records' images.
 
     Raises:
-        ValueError: damaged records, or two of the same run.
+        ValueError: records are damaged, or two are of the same run.
     """
     judged = DataFrame([row for path, record in records for row in _judged(path, record)], columns=JUDGED)
     rows = [_row_of_runs(runs.sort_values("seed")) for _, runs in judged.groupby("alike", sort=False)]
@@ -193,7 +193,7 @@ def run_table(records: Sequence[tuple[Path, RunRecord]], *, references: bool = F
 
 
 def _judged(path: Path, record: RunRecord) -> Iterator[tuple[Any, ...]]:
-    """A run by the splits it was evaluated on after its last epoch; by none, whose name is "", if there is none."""
+    """Yield a row for each split that the run was evaluated on after its last epoch; if none, one for split ""."""
     settings = settings_of(record.experiment)
     name = _images(record, settings)
     reports = {split: report for split, report in record.evaluations.items() if report["epochs"] == record.epochs}
@@ -203,7 +203,7 @@ def _judged(path: Path, record: RunRecord) -> Iterator[tuple[Any, ...]]:
 
 
 def _images(record: RunRecord, settings: Mapping[str, Any]) -> str:
-    """The name of a run's images; only of the whole set itself that of a known one, whatever others are called."""
+    """Return the name of a run's images: a known set's name only if they are that whole set."""
     data, images = settings["data"], record.images
     name = Path(images.name if images else data["name"]).name
     if data["name"] != name or settings["outside"]["images"] is not None or (images is not None and images.given):
@@ -218,11 +218,11 @@ def _images(record: RunRecord, settings: Mapping[str, Any]) -> str:
 
 
 def _alike(record: RunRecord, settings: Mapping[str, Any], split: str, report: Mapping[str, Any]) -> str:
-    """What runs share that differ in nothing but the seed, as text."""
+    """Return a text that is equal for runs that differ only in their seed."""
     images = asdict(record.images) if record.images else {}
     if settings["data"]["holdout"] > 0:
-        images = {name: images[name] for name in ("name", "count", "given")}  # a seed decides what is held out
-    where = [(stretch.from_epoch, stretch.surroundings) for stretch in record.stretches] + [*record.shorter]
+        images = {name: images[name] for name in ("name", "count", "given")}  # the held-out images depend on the seed
+    where = [(stretch.from_epoch, stretch.environment) for stretch in record.stretches] + [*record.shorter]
     rest = [record.epochs, record.steps, record.warm_epochs, record.backbone, settings["data"]["name"]]
     judged = [split, report.get("test_images"), report.get("elsewhere"), _shortened(report)]
     plain = [each.to_plain() for each in changes({}, settings)]
@@ -230,16 +230,16 @@ def _alike(record: RunRecord, settings: Mapping[str, Any], split: str, report: M
 
 
 def _row_of_runs(runs: DataFrame) -> tuple[tuple[Any, ...], dict[str, str]]:
-    """The order and the cells of runs that differ in the seed alone."""
+    """Return the sort key and the cells of runs that differ only in their seed."""
     if len(twice := runs.loc[runs["seed"].duplicated(keep=False), "path"]):
         raise CltoolsError(f"{' and '.join(map(str, twice))} hold the same run with the same seed; name one of them.")
     first = runs.iloc[0]
     record: RunRecord = first["record"]
-    name, place, changed = _nearest_preset(first["settings"])
+    name, index, changed = _nearest_preset(first["settings"])
     trained_on = f" ({record.images.count:,}{', given' if record.images.given else ''})" if record.images else ""
-    told = [*map(str, changed), *(f"own {part}: {what}" for part, what in record.given.items() if part != "images")]
+    notes = [*map(str, changed), *(f"own {part}: {what}" for part, what in record.given.items() if part != "images")]
     row = {
-        "method": f"`{name}`" + (f": {', '.join(told)}" if told else ""),
+        "method": f"`{name}`" + (f": {', '.join(notes)}" if notes else ""),
         "images": first["images"] + trained_on,
         "split": f"{first['split']}, {first['report'].get('test_images') or 0:,} images" if first["split"] else "",
         **{column: _figure(runs, name) for name, column in FIGURES.items()},
@@ -248,33 +248,33 @@ def _row_of_runs(runs: DataFrame) -> tuple[tuple[Any, ...], dict[str, str]]:
         "backbone": BACKBONES.get(record.backbone, f"own: {record.backbone}"),
         "source": _source(record, first["report"]),
     }
-    return _order(first["images"], 0, place, len(changed), *row.values()), row
+    return _order(first["images"], 0, index, len(changed), *row.values()), row
 
 
 def _nearest_preset(settings: Mapping[str, Any]) -> tuple[str, int, list[Difference]]:
-    """The preset (or its `--laptop` setting) that least differs from a run, its place among all, and what differs."""
+    """Return the preset (or its `--laptop` setting) that differs least from a run, its index, and the differences."""
     own = settings["data"]["name"]
     names = [f"{images}-{method}" for images in IMAGES for method in METHODS if images == own or own not in IMAGES]
-    known = {name: preset(name, own) for name in names}  # whose images have a column of their own
+    known = {name: preset(name, own) for name in names}  # images have their own column
     known |= {f"{name} --laptop": laptop(experiment) for name, experiment in known.items()}
-    found = [(name, place, changes(of, settings)) for place, (name, of) in enumerate(known.items())]
-    return min(found, key=lambda each: (len(each[2]), each[1]))
+    candidates = [(name, index, changes(of, settings)) for index, (name, of) in enumerate(known.items())]
+    return min(candidates, key=lambda each: (len(each[2]), each[1]))
 
 
 def _row_of_published(row: Any) -> dict[str, str]:
-    said = {FIGURES.get(name, name): value for name, value in row._asdict().items() if value is not None}
-    figures = {name: f"{value:.2f}" if isinstance(value, float) else str(value) for name, value in said.items()}
+    values = {FIGURES.get(name, name): value for name, value in row._asdict().items() if value is not None}
+    figures = {name: f"{value:.2f}" if isinstance(value, float) else str(value) for name, value in values.items()}
     return dict.fromkeys(COLUMNS, "") | figures
 
 
 def _order(images: str, *rest: Any) -> tuple[Any, ...]:
-    """Images as presets list them, others after them by name; then as `rest` says."""
+    """Return a sort key: images in the order of the presets, others after them by name; then `rest`."""
     known = list(IMAGES)
     return (known.index(images) if images in known else len(known), images, *rest)
 
 
 def _figure(runs: DataFrame, name: str) -> str:
-    """Mean ± deviation over runs; says so where not all have the figure, or where it is not by the whole protocol."""
+    """Return mean ± deviation over runs, with a note if some lack the figure or the protocol was shortened."""
     values = runs[name].dropna()
     if values.empty:
         return ""
@@ -285,7 +285,7 @@ def _figure(runs: DataFrame, name: str) -> str:
 
 
 def _shortened(report: Mapping[str, Any]) -> int | None:
-    """Epochs of a linear evaluation that had not those of the recipe; None for the recipe's, or for none."""
+    """Return the epochs of a linear evaluation that differ from the recipe's; else None."""
     epochs: int | None = report.get("linear_epochs")
     return None if epochs == LinearRecipe().epochs else epochs
 
@@ -297,26 +297,26 @@ def _epochs(record: RunRecord) -> str:
 
 
 def _source(record: RunRecord, report: Mapping[str, Any]) -> str:
-    places = [place for place, _ in groupby(_place(stretch.surroundings) for stretch in record.stretches)]
-    text = f"this run: {', then '.join(places)}"
+    origins = [origin for origin, _ in groupby(_origin(stretch.environment) for stretch in record.stretches)]
+    text = f"this run: {', then '.join(origins)}"
     for other in report.get("elsewhere", []):
-        text += f"; {', '.join(FIGURES.get(name, name) for name in other['figures'])} by {_place(other)}"
+        text += f"; {', '.join(FIGURES.get(name, name) for name in other['figures'])} by {_origin(other)}"
     return text
 
 
-def _place(where: Mapping[str, Any]) -> str:
-    hardware = where["hardware"]
+def _origin(environment: Mapping[str, Any]) -> str:
+    hardware = environment["hardware"]
     ranks = f"{hardware['ranks']} × " if hardware.get("ranks", 1) != 1 else ""
-    return f"commit {where['commit'] or 'unknown'}, {ranks}{hardware.get('device', 'unknown device')}"
+    return f"commit {environment['commit'] or 'unknown'}, {ranks}{hardware.get('device', 'unknown device')}"
 
 
 def markdown(caption: str, cells: DataFrame, left: Collection[str]) -> str:
-    """A caption, and a table below it.
+    """Return a caption and a Markdown table below it.
 
     Args:
-        caption: what the table shows.
-        cells: of text; the index is not shown.
-        left: columns of words, set to the left; figures stand to the right.
+        caption: text above the table.
+        cells: cells as text; the index is not shown.
+        left: columns aligned left; the others are aligned right.
     """
     rule = "|".join("---" if column in left else "---:" for column in cells.columns)
     rows = [_line(row) for row in cells.itertuples(index=False, name=None)]

@@ -1,29 +1,29 @@
-"""Which arms of a comparison differ from the baseline, as far as its seeds can say."""
+"""Statistical tests of which arms of a comparison differ from the baseline."""
 
 from collections.abc import Mapping, Sequence
 
 from scipy.stats import ttest_1samp
 
 LEVEL = 0.05
-"""Chance of one false verdict or more among all arms, if none differs."""
+"""Probability of at least one false verdict among all arms, if none differs (family-wise error rate)."""
 
 
 def verdicts(gained: Mapping[str, Sequence[float]]) -> dict[str, str]:
-    """A verdict per arm: "ahead" or "behind" with its p-value, or "open".
+    """Return a verdict per arm: "ahead" or "behind" with its p-value, or "open".
 
     Differences of the same seed are tested against 0 (Student's paired t-test), and the p-values are corrected for the
-    number of arms tested (Holm, Scandinavian Journal of Statistics 6, 1979). Fewer than three seeds, or differences
-    that are all alike, say nothing of the spread and stay open.
+    number of arms tested (Holm, Scandinavian Journal of Statistics 6, 1979). Arms with fewer than three seeds, or with
+    equal differences, are not tested and stay open, because their spread is unknown.
 
     Args:
-        gained: by arm, what it has more than the baseline of the same seed.
+        gained: by arm, the differences from the baseline of the same seed.
     """
     tested = {
-        arm: float(ttest_1samp(found, 0).pvalue) for arm, found in gained.items() if len({*found}) > 1 < len(found) - 1
+        arm: float(ttest_1samp(gains, 0).pvalue) for arm, gains in gained.items() if len({*gains}) > 1 < len(gains) - 1
     }
-    said, least = {}, 0.0
+    verdict, least = {}, 0.0
     for rank, arm in enumerate(sorted(tested, key=lambda arm: tested[arm])):
         least = max(least, min(1.0, tested[arm] * (len(tested) - rank)))
         side = "ahead" if sum(gained[arm]) > 0 else "behind"
-        said[arm] = f"{side if least < LEVEL else 'open'} (p = {least:.3f})"
-    return {arm: said.get(arm, "open") for arm in gained}
+        verdict[arm] = f"{side if least < LEVEL else 'open'} (p = {least:.3f})"
+    return {arm: verdict.get(arm, "open") for arm in gained}

@@ -1,4 +1,4 @@
-"""What an encoder makes of some images at some moments of its training, in one file: embeddings, maps, thumbnails."""
+"""Snapshots: an encoder's embeddings of some images at some epochs, with maps and thumbnails, in one file."""
 
 from cltools.snapshot.embeddings import snapshot_of_embeddings
 from cltools.snapshot.making import Recorder, load_snapshot, recorder_of, take_snapshot, with_epoch

@@ -1,4 +1,4 @@
-"""A snapshot of embeddings that were made elsewhere: no run of ours stands behind it.
+"""Snapshots of external embeddings, which do not come from a run of cltools.
 
 Legend: N rows or keys, B anchors, P pairs, M rows taken, d embedding.
 """
@@ -23,11 +23,11 @@ from cltools.snapshot.making import assembled
 from cltools.snapshot.snapshot import LARGEST_ID, Queries, Snapshot
 
 LARGEST = 100_000
-"""Rows of a snapshot: each anchor is compared with all keys."""
+"""Maximum number of rows of a snapshot, because each anchor is compared with all keys."""
 USUAL = 2000
-"""Anchors of a snapshot where nobody says how many."""
+"""Default number of anchors of a snapshot."""
 LONGEST = 1000
-"""Characters of a text that are kept."""
+"""Maximum number of characters of a text; the rest is cut off."""
 
 
 @handed_in.torch_defaults()
@@ -47,71 +47,72 @@ def snapshot_of_embeddings(
     n: int | None = None,
     seed: int = 0,
 ) -> Snapshot:
-    """A snapshot that `explore` takes, of any encoder's embeddings.
+    """Make a snapshot of any encoder's embeddings, for `explore`.
 
-    Without a corpus every row is anchor and key at once, and its only own key. With one, such as the passages that
-    queries search, anchors and keys are different things, and `labels`, `ids`, `images` and `texts` are pairs: of the
-    anchors, and of the corpus. A key of the corpus that equals an anchor or its positive is the anchor's own, and never
-    its negative. Classes are shown where those of both sides are known.
+    Without a corpus, every row is both an anchor and a key, and its own key is the only one. With a corpus, such as the
+    passages that queries search, anchors and keys are different objects, and `labels`, `ids`, `images` and `texts` are
+    pairs (of the anchors, of the corpus). A key of the corpus that equals an anchor or its positive is the anchor's
+    own, and never its negative. Classes are shown if they are known on both sides.
 
-    Its experiment says no more than the name: nothing is mined and every key kept until a rule is set. It has one
-    epoch, 0.
+    The snapshot's experiment contains only the name: no positives are mined and all keys are kept until a rule is set.
+    The only epoch is 0.
 
     Args:
-        anchors: z [B, d] of real numbers and any length; every row is scaled to length 1.
-        positives: z' [B, d], the same things seen again, as another view of each picture or the match of each query.
-            Without a corpus they are the keys; None takes the anchors themselves, whose cosine is 1.
-        corpus: [N, d], keys of their own. An anchor that has several positives stands in several rows.
-        labels: numbers, text or one-hot rows, or the name of a column of `metadata`; None, NaN, "" and numbers below 0
-            are unknown. Only shown, never selected by.
-        classes: names in the order of the labels, or the names that labels are. Empty takes those that occur.
-        ids: whole numbers below 2⁵³, all different; None counts from 0. What tables call a row, and only a name.
-        images: uint8 [B, 3, H, W]; of more than fit a page, as many as fit are drawn.
-        texts: what a row without a picture shows; up to 1,000 characters are kept. Without both it shows its id.
-        metadata: a DataFrame or a dict of columns, with a value per row, or per key of the corpus, to find keys by.
-        own: places [P, 2] of anchors and of keys that are their own though they equal none.
-        name: of the data, for who sees the snapshot later.
-        n: at most that many anchors, 100,000 at most, drawn with the seed; the ids tell which. None takes 2,000, and
-            warns where there are more. A corpus stays whole.
-        seed: of the draw.
+        anchors: z [B, d], real vectors of any length; every row is normalised.
+        positives: z' [B, d], for example another view of each image, or the match of each query. Without a corpus they
+            are the keys; None uses the anchors themselves, whose cosine is 1.
+        corpus: [N, d], separate keys. An anchor with several positives is given in several rows.
+        labels: numbers, strings or one-hot rows, or the name of a column of `metadata`; None, NaN, "" and numbers below
+            0 mean unknown. They are only shown; no rule selects by them.
+        classes: class names, by label if labels are numbers; otherwise the permitted labels. Empty for the labels that
+            occur.
+        ids: distinct whole numbers below 2⁵³; None counts from 0. They only name rows.
+        images: uint8 [B, 3, H, W]; if there are more than fit into a page, a random part is shown.
+        texts: shown for rows without an image; cut off after 1,000 characters. Rows without both show their id.
+        metadata: a DataFrame or a dict of columns, with a value per row or per key of the corpus, to search keys by.
+        own: index pairs [P, 2] of an anchor and a key that is also its own, although it equals neither vector.
+        name: name of the data, shown in the explorer.
+        n: maximum number of anchors, up to 100,000, drawn by the seed; their ids say which were drawn. None takes
+            2,000, and warns if there are more. A corpus is never reduced.
+        seed: seed of the draw.
 
     Raises:
-        TypeError: something that is no array of numbers.
-        ValueError: rows of zeros or with numbers that are not finite, with their places; shapes, labels, ids or n
-            that do not fit; a corpus without positives, or one of more than 100,000 rows.
+        TypeError: an argument is not an array of numbers.
+        ValueError: rows, whose indices are named, are zero or not finite; shapes, labels, ids or n do not fit; or a
+            corpus has no positives, or more than 100,000 rows.
     """
     z, views, keys = _vectors(anchors, positives, corpus, USUAL if n is None else n)
     if n is None and len(z) > USUAL:
-        warnings.warn(f"{USUAL:,} of {len(z):,} rows are drawn; n={len(z)} takes all.", stacklevel=3)
+        warnings.warn(f"{USUAL:,} of {len(z):,} rows are drawn at random; n={len(z)} takes all.", stacklevel=3)
     rows = draw(len(z), USUAL if n is None else n, check_number("The seed", seed, SEED))
     extents = [(len(z), rows.numpy()), (len(keys), np.arange(len(keys)))][: 1 if corpus is None else 2]
 
-    def of_each(what: str, given: Any, made: Callable[[str, Any, int, np.ndarray], Any]) -> list[Any]:
-        """What is made of what is given for each side."""
+    def of_each(what: str, given: Any, convert: Callable[[str, Any, int, np.ndarray], Any]) -> list[Any]:
+        """Convert an argument, for each side if there is a corpus."""
         sides = [given] if corpus is None else [None, None] if given is None else given
         if not isinstance(sides, tuple | list) or len(sides) != len(extents):
-            raise CltoolsError(f"With a corpus {what} are a pair: {what}=(of the anchors, of the corpus).")
-        return [made(what, side, *extent) for side, extent in zip(sides, extents, strict=True)]
+            raise CltoolsError(f"With a corpus {what} must be a pair: {what}=(of the anchors, of the corpus).")
+        return [convert(what, side, *extent) for side, extent in zip(sides, extents, strict=True)]
 
     if corpus is None and own is not None:
-        raise CltoolsError("own= is for a corpus; without one each row is its own key, and no other is.")
+        raise CltoolsError("own= needs a corpus; without one, each row's only own key is itself.")
     metadata = {} if metadata is None else metadata
     if not (isinstance(metadata, Mapping) or hasattr(metadata, "columns")):
         raise CltoolsError(f"metadata is of type {type(metadata).__name__}; give a DataFrame or a dict of columns.")
     columns = {str(column): values for column, values in dict(metadata).items()}
     if len(columns) < len([*metadata]):
-        raise CltoolsError(f"Columns of metadata have one name: {', '.join(map(str, metadata))}. Rename them.")
+        raise CltoolsError(f"Columns of metadata have the same name: {', '.join(map(str, metadata))}. Rename them.")
     metadata = {column: tuple(_texts(column, each, *extents[-1])) for column, each in columns.items()}
     values = of_each("labels", labels, lambda what, side, *rest: _column(what, _named(side, columns), *rest))
-    found, names = indexed_labels([value for side in values for value in side], classes)
-    of_labels = np.split(found, [len(values[0])])[: len(extents)]
+    index, names = indexed_labels([value for side in values for value in side], classes)
+    of_labels = np.split(index, [len(values[0])])[: len(extents)]
     of_ids = of_each("ids", ids, _checked_ids)
     texts = [text for side in reversed(of_each("texts", texts, _texts)) for text in side]
     pictures = dict(enumerate(reversed(of_each("images", images, _pictures))))
     pictures = {side: each for side, each in pictures.items() if each is not None}
     if len(sizes := {each.shape[2:] for each in pictures.values()}) > 1:
-        raise CltoolsError(f"images of anchors and of the corpus are {' and '.join(map(str, sizes))}; give one size.")
-    places = [np.arange(len(each)) + side * len(keys) for side, each in pictures.items()]
+        raise CltoolsError(f"images of anchors and corpus have sizes {' and '.join(map(str, sizes))}; give one size.")
+    pictured = [np.arange(len(each)) + side * len(keys) for side, each in pictures.items()]
     queries = None
     if corpus is not None:
         pairs = _own_pairs(z, views, keys, rows, own)
@@ -121,7 +122,7 @@ def snapshot_of_embeddings(
         {0: (z[rows].numpy(), (keys if corpus is not None else views[rows]).numpy())},
         of_ids[-1],
         np.concatenate([*pictures.values()]) if pictures else None,
-        pictured=np.concatenate(places) if queries and pictures else None,
+        pictured=np.concatenate(pictured) if queries and pictures else None,
         labels=of_labels[-1],
         classes=names,
         texts=tuple(texts) if any(texts) else (),
@@ -131,55 +132,55 @@ def snapshot_of_embeddings(
 
 
 def indexed_labels(labels: Any, classes: Any) -> tuple[Int64[np.ndarray, " N"], tuple[str, ...]]:
-    """Labels as places among class names, -1 where unknown, and the names.
+    """Return labels as indices into class names, -1 if unknown, and the names.
 
     Args:
-        labels: of N rows, see `label_values`.
-        classes: names; with labels of text what these may be, with numbers what they count through, unless the names
-            are numbers too. Empty takes those that occur, numbers in their order and text in that of the alphabet.
+        labels: labels of N rows, see `label_values`.
+        classes: class names. String labels must be among them; numeric labels are indices into them, unless the names
+            are numbers too. Empty takes the labels that occur, sorted.
 
     Raises:
-        ValueError: a label that is no class.
+        ValueError: a label is not a class.
     """
     handed_in.check_listed("classes", classes)
-    given, found = [handed_in.as_label("classes", name) for name in classes], handed_in.label_values("labels", labels)
+    given, values = [handed_in.as_label("classes", name) for name in classes], handed_in.label_values("labels", labels)
     if None in given:
-        raise CltoolsError(f"A name among the {len(given)} classes is missing or empty; name them all.")
+        raise CltoolsError(f"A name among the {len(given)} classes is missing or empty; name all classes.")
     names = tuple(map(str, given))
-    if isinstance(found, Tensor):
-        numbers = found.numpy()
+    if isinstance(values, Tensor):
+        numbers = values.numpy()
         if names and not any(isinstance(name, int) for name in given):
             if (most := numbers.max(initial=-1)) >= len(names):
-                raise CltoolsError(f"Labels go up to {most}, but there are {len(names)} classes; name them all.")
+                raise CltoolsError(f"Labels go up to {most}, but there are {len(names)} classes; name all classes.")
             return numbers.clip(-1), names
         names = names or tuple(map(str, np.unique(numbers[numbers >= 0])))
-        found = [None if number < 0 else str(number) for number in numbers]
-    names = names or tuple(sorted({text for text in found if text is not None}))
+        values = [None if number < 0 else str(number) for number in numbers]
+    names = names or tuple(sorted({text for text in values if text is not None}))
     known = {*names, None}
-    if strange := [text for text in found if text not in known]:
+    if strange := [text for text in values if text not in known]:
         raise unknown("class", strange[0], names)
-    return handed_in.indices(found, names).numpy(), names
+    return handed_in.indices(values, names).numpy(), names
 
 
 def _vectors(anchors: Numbers, positives: Numbers | None, corpus: Numbers | None, n: int) -> tuple[Tensor, ...]:
-    """Unit vectors of anchors, positives and keys, which fit each other."""
+    """Return unit vectors of anchors, positives and keys after checking that they fit each other."""
     z = handed_in.unit_rows("anchors", anchors)
     views = z if positives is None else handed_in.unit_rows("positives", positives)
     keys = views if corpus is None else handed_in.unit_rows("corpus", corpus)
     check_fit(z, views, keys)
     if corpus is not None and positives is None:
-        raise CltoolsError("A corpus needs positives=…, the match of each anchor, which is no negative of it.")
+        raise CltoolsError("A corpus needs positives=…, the match of each anchor, which is not its negative.")
     least = 3 if corpus is None else 1
     if not isinstance(n, Integral) or n < least or len(z) < least or len(keys) < 3 or keys.shape[1] < 2:
-        told = f"There are {len(z)} anchors, of which n={n} are asked for, and keys {[*keys.shape]}"
-        raise CltoolsError(f"{told}; a map needs at least 3 rows of at least 2 numbers.")
+        wrong = f"There are {len(z)} anchors, of which n={n} are requested, and keys {[*keys.shape]}"
+        raise CltoolsError(f"{wrong}; a map needs at least 3 rows of at least 2 numbers.")
     if (most := n if corpus is None else max(n, len(keys))) > LARGEST:
-        raise CltoolsError(f"n, or the corpus, is {most:,} rows; an explorer shows at most {LARGEST:,}. Draw fewer.")
+        raise CltoolsError(f"n, or the corpus, has {most:,} rows; an explorer shows at most {LARGEST:,}. Draw fewer.")
     return z, views, keys
 
 
 def _named(labels: Any, columns: Mapping[str, Any]) -> Any:
-    """The labels as whole numbers or texts; where they are the name of a column, its values."""
+    """Return labels as whole numbers or strings; if `labels` is the name of a column, use its values."""
     if isinstance(labels, str) and labels not in columns:
         raise unknown("column of metadata", labels, columns)
     labels = columns[labels] if isinstance(labels, str) else labels
@@ -187,14 +188,14 @@ def _named(labels: Any, columns: Mapping[str, Any]) -> Any:
 
 
 def _column(what: str, given: Any, count: int, taken: np.ndarray) -> list[Any]:
-    """The values of the rows that are taken, None where one is missing or nothing is given."""
+    """Return the values of the taken rows; None if a value is missing or nothing is given."""
     if given is None:
         return [None] * len(taken)
     handed_in.check_listed(what, given)
     values = given.tolist() if hasattr(given, "tolist") else [*given]
     if len(values) != count or any(isinstance(value, list | tuple) for value in values):
         raise CltoolsError(f"There are {len(values)} {what} for {count} embeddings; give one per row.")
-    return [None if handed_in.missing(values[place]) else values[place] for place in taken]
+    return [None if handed_in.missing(values[row]) else values[row] for row in taken]
 
 
 def _texts(what: str, given: Any, count: int, taken: np.ndarray) -> list[str]:
@@ -213,33 +214,32 @@ def _pictures(what: str, given: Any, count: int, taken: np.ndarray) -> UInt8[np.
 def _checked_ids(what: str, given: Any, count: int, taken: np.ndarray) -> Int64[np.ndarray, " M"]:
     if given is None:
         return taken
-    with suppress(TypeError, ValueError):  # in whose place the words below say what may be given
-        found: np.ndarray = handed_in.as_ids(what, given).cpu().numpy()
-        if found.shape == (count,) == np.unique(found).shape and (np.abs(found.astype(np.float64)) < LARGEST_ID).all():
-            return np.asarray(found[taken])
+    with suppress(TypeError, ValueError):  # replaced by the message below
+        ids: np.ndarray = handed_in.as_ids(what, given).cpu().numpy()
+        if ids.shape == (count,) == np.unique(ids).shape and (np.abs(ids.astype(np.float64)) < LARGEST_ID).all():
+            return np.asarray(ids[taken])
     raise CltoolsError(f"{what} must be {count} different whole numbers below 2**53; give names as texts=….")
 
 
 def _own_pairs(
     z: Tensor, positives: Tensor, keys: Tensor, rows: Tensor, given: Numbers | None
 ) -> Int64[np.ndarray, "P 2"]:
-    """Anchors by their places among `rows`, and keys that are their own: by what equals what, and as given."""
+    """Return index pairs of anchors (among `rows`) and their own keys: those of equal vectors, and those given."""
     same = torch.unique(z, dim=0, return_inverse=True)[1]
-    related = torch.isin(same, same[rows]).nonzero()[:, 0]  # with the other rows of an anchor, which hold its positives
+    related = torch.isin(same, same[rows]).nonzero()[:, 0]  # includes rows of an anchor's other positives
     block = max(1, PAIRS // len(keys))
     parts = [slice(start, start + block) for start in range(0, len(related), block)]
     own = own_keys(z[related], positives[related], keys, parts, same[related])
-    found = [each.nonzero() + torch.tensor([part.start, 0]) for part, each in zip(parts, own, strict=True)]
-    pairs = torch.cat(found)
+    pairs = torch.cat([x.nonzero() + torch.tensor([part.start, 0]) for part, x in zip(parts, own, strict=True)])
     pairs[:, 0] = related[pairs[:, 0]]
     if given is not None:
         more = handed_in.as_tensor("own", given).cpu()
         ends = torch.tensor([len(z), len(keys)])
         if more.is_floating_point() or more.ndim != 2 or more.shape[1] != 2 or not ((more >= 0) & (more < ends)).all():
-            wanted = f"[pairs, 2], places of an anchor below {len(z)} and of a key below {len(keys)}"
+            wanted = f"[pairs, 2], indices of an anchor below {len(z)} and of a key below {len(keys)}"
             raise CltoolsError(f"own is {more.dtype} {[*more.shape]}; give whole numbers {wanted}.")
         pairs = torch.cat([pairs, more])
-    place = torch.full((len(z),), -1)
-    place[rows] = torch.arange(len(rows))
-    pairs[:, 0] = place[pairs[:, 0]]
+    index = torch.full((len(z),), -1)
+    index[rows] = torch.arange(len(rows))
+    pairs[:, 0] = index[pairs[:, 0]]
     return np.unique(pairs[pairs[:, 0] >= 0].numpy(), axis=0)

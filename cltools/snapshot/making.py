@@ -1,8 +1,8 @@
-"""Snapshots of runs: taken of one as it is, or, as a callback of `fit`, at several epochs; made and found by name.
+"""Taking snapshots, of a run in its present state or at several epochs by a callback of `fit`, and loading them.
 
-`cltools snapshot` makes those that ship, `load_snapshot` finds what may be shown.
+`cltools snapshot` makes the snapshots that come with the package; `load_snapshot` loads any.
 
-Legend: E epochs, N images or keys, M of these and of queries, d embedding, H height, W width.
+Legend: E epochs, N images or keys, M pictures of these and of queries, d embedding, H height, W width.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ from cltools.mining.handed_in import seeded
 from cltools.mining.negatives import thresholds
 from cltools.provenance import command, commit
 from cltools.snapshot.maps import aligned, judged, need_umap, pca, pca_over_epochs, with_umap
-from cltools.snapshot.snapshot import Snapshot, as_sprite, pictured_places, thumbnail_size, thumbnails
+from cltools.snapshot.snapshot import Snapshot, as_sprite, drawn_pictures, thumbnail_size, thumbnails
 from cltools.training import Run, fit, two_views
 from cltools.training.inputs import training_images
 
@@ -32,22 +32,22 @@ SHIPPED = CARRIED / "data" / "snapshots"
 
 
 class Recorder:
-    """A callback of `fit` that keeps the embeddings of some images at some epochs.
+    """A callback of `fit` that records the embeddings of some images at some epochs.
 
-    The views of an image are the same at every epoch, so that only the encoder moves its points.
+    The views of an image are the same at every epoch, so that its points move only because the encoder changes.
     """
 
     def __init__(self, images: ImageSet, n: int = 2000, seed: int = 0, *, epochs: Sequence[int] | None = None) -> None:
-        """A recorder of at most `n` of the images.
+        """Create a recorder of at most `n` of the images.
 
         Args:
-            images: which images; labels are kept for those who want to see them.
-            n: at most that many, drawn with the seed.
-            seed: of the draw and of the views.
-            epochs: after which epochs; None for all.
+            images: the images; their labels are stored for display.
+            n: maximum number of images; they are drawn by the seed.
+            seed: seed of the draw and of the views.
+            epochs: epochs after which to record; None for all.
 
         Raises:
-            ValueError: fewer than three images, of which there is no map.
+            ValueError: there are fewer than three images, too few for a map.
         """
         self.seed = check_number("The seed", seed, SEED)
         self.images = images.subset(n, self.seed)
@@ -58,13 +58,13 @@ class Recorder:
         self.thresholds: dict[int, np.ndarray] = {}
 
     def __call__(self, run: Run) -> None:
-        """Record, if this is an epoch to be kept."""
+        """Record the embeddings if this epoch is among `epochs`."""
         epoch = len(run.history.rows)
         if self.epochs is None or epoch in self.epochs:
             self.record(run, epoch)
 
     def record(self, run: Run, epoch: int) -> None:
-        """Embed the images as they are now; the encoder is left as it was found."""
+        """Record the embeddings now, as those of `epoch`; the encoder is not changed."""
         draws = seeded(self.seed, device_of(run.encoder))
         z, positive = two_views(run, self.images, draws)
         self.taken[epoch] = z.cpu().numpy(), positive.cpu().numpy()
@@ -73,7 +73,7 @@ class Recorder:
             self.thresholds[epoch] = thresholds(run.rule_state, ids).cpu().numpy()
 
     def snapshot(self, run: Run) -> Snapshot:
-        """All that was recorded, with a map by PCA.
+        """Return a snapshot of everything recorded, with a map by PCA.
 
         Raises:
             ValueError: nothing was recorded.
@@ -83,19 +83,19 @@ class Recorder:
         images = self.images
         ids, labels, pictures = (each.cpu().numpy() for each in (images.ids, images.labels, images.images))
         classes = tuple(named(images.classes))
-        found = assembled(run.experiment, self.taken, ids, pictures, labels=labels, classes=classes)
-        learned = np.stack([self.thresholds[epoch] for epoch in found.epochs]) if self.thresholds else None
-        return replace(found, thresholds=learned)
+        snapshot = assembled(run.experiment, self.taken, ids, pictures, labels=labels, classes=classes)
+        learned = np.stack([self.thresholds[epoch] for epoch in snapshot.epochs]) if self.thresholds else None
+        return replace(snapshot, thresholds=learned)
 
 
 def take_snapshot(run: Run, images: ImageSet, n: int = 2000, seed: int = 0) -> Snapshot:
-    """A snapshot of the run as it is, of at most `n` of the images.
+    """Take a snapshot of the run in its present state, of at most `n` of the images.
 
     Args:
-        run: whose encoder and momentum copy embed; both are left as they were found.
-        images: which images.
-        n: at most that many, drawn with the seed.
-        seed: of the draw and of the views.
+        run: the run, whose encoder and momentum copy are used and not changed.
+        images: the images.
+        n: maximum number of images; they are drawn by the seed.
+        seed: seed of the draw and of the views.
     """
     recorder = Recorder(images, n, seed)
     recorder.record(run, len(run.history.rows))
@@ -103,33 +103,33 @@ def take_snapshot(run: Run, images: ImageSet, n: int = 2000, seed: int = 0) -> S
 
 
 def recorder_of(snapshot: Snapshot, images: ImageSet | None, epochs: Sequence[int] | None = None) -> Recorder:
-    """What records a run's embeddings of a snapshot's images, in its order.
+    """Return a recorder of a run's embeddings of a snapshot's images, in the snapshot's order.
 
     Args:
-        snapshot: of some of the images.
-        images: None for the training images of the snapshot's experiment.
-        epochs: after which epochs; None for all.
+        snapshot: the snapshot.
+        images: images that include the snapshot's; None for the training images of its experiment.
+        epochs: epochs after which to record; None for all.
 
     Raises:
-        ValueError: some of them are not there, or the snapshot is of embeddings that were made elsewhere.
+        ValueError: some images are missing, or the snapshot's embeddings do not come from a run.
     """
     if images is None:
-        elsewhere = "Of embeddings made elsewhere there is no encoder to train; else give explore(images=…)."
-        with reading("The images of this snapshot are not there", elsewhere):
+        remedy = "Give explore(images=…); a snapshot of external embeddings has no encoder to train."
+        with reading("The images of this snapshot are missing", remedy):
             images = training_images(snapshot.experiment)[0]
     if snapshot.queries is not None:
-        raise CltoolsError("A snapshot of queries and a corpus follows no training: no encoder of ours made it.")
-    place = {image: i for i, image in enumerate(images.ids.tolist())}
-    if missing := [image for image in snapshot.ids.tolist() if image not in place]:
-        raise CltoolsError(f"{len(missing)} images of the snapshot, as {missing[0]}, are not among these; add them.")
-    images = images.select(torch.tensor([place[image] for image in snapshot.ids.tolist()]))
+        raise CltoolsError("A snapshot of queries and a corpus cannot follow training: no run made it.")
+    index = {image: i for i, image in enumerate(images.ids.tolist())}
+    if missing := [image for image in snapshot.ids.tolist() if image not in index]:
+        raise CltoolsError(f"{len(missing)} images of the snapshot, such as {missing[0]}, are missing here; add them.")
+    images = images.select(torch.tensor([index[image] for image in snapshot.ids.tolist()]))
     return Recorder(images, len(images), epochs=epochs)
 
 
 def with_epoch(snapshot: Snapshot, recorder: Recorder, run: Run) -> Snapshot:
-    """The snapshot with what the recorder took last of the run, on its map by PCA turned onto that of the epoch before.
+    """Return the snapshot with the recorder's last epoch; its map is by PCA, aligned with that of the epoch before.
 
-    Epochs from there on, such as those of an earlier run, are left out, and so are its other maps.
+    The snapshot's own epochs from this one on, such as those of an earlier run, are left out, and so are other maps.
 
     Raises:
         ValueError: the run's embeddings have another length than the snapshot's.
@@ -139,22 +139,22 @@ def with_epoch(snapshot: Snapshot, recorder: Recorder, run: Run) -> Snapshot:
     if z.shape[1] != (d := snapshot.anchors.shape[2]):
         raise CltoolsError(f"The snapshot's embeddings have {d} numbers; follow a run with encoder.projection={d}.")
     before = sum(known < epoch for known in snapshot.epochs)
-    ours = snapshot.map_names.index("PCA")
-    place = aligned(pca(z), snapshot.maps[ours, max(before - 1, 0)])
-    kept, trust = judged(z[None], place[None, None])
+    by_pca = snapshot.map_names.index("PCA")
+    positions = aligned(pca(z), snapshot.maps[by_pca, max(before - 1, 0)])
+    kept, trust = judged(z[None], positions[None, None])
     learned = recorder.thresholds.get(epoch)
     old = snapshot.thresholds if before else np.empty((0, len(snapshot)), np.float32)
-    held: dict[str, Any] = {"anchors": z[None], "keys": keys[None]}
-    held = {name: np.concatenate([getattr(snapshot, name)[:before], new]) for name, new in held.items()}
-    for name, new in (("maps", place[None, None]), ("kept", kept), ("trustworthiness", trust)):
-        held[name] = np.concatenate([getattr(snapshot, name)[ours : ours + 1, :before], new], axis=1)
-    held["thresholds"] = None if old is None or learned is None else np.concatenate([old[:before], learned[None]])
+    arrays: dict[str, Any] = {"anchors": z[None], "keys": keys[None]}
+    arrays = {name: np.concatenate([getattr(snapshot, name)[:before], new]) for name, new in arrays.items()}
+    for name, new in (("maps", positions[None, None]), ("kept", kept), ("trustworthiness", trust)):
+        arrays[name] = np.concatenate([getattr(snapshot, name)[by_pca : by_pca + 1, :before], new], axis=1)
+    arrays["thresholds"] = None if old is None or learned is None else np.concatenate([old[:before], learned[None]])
     epochs = (*snapshot.epochs[:before], epoch)
-    return replace(snapshot, experiment=run.experiment, epochs=epochs, **held, **_by_pca_here())
+    return replace(snapshot, experiment=run.experiment, epochs=epochs, **arrays, **_origin())
 
 
-def _by_pca_here() -> dict[str, Any]:
-    """What a snapshot says that is taken now, with a map by PCA."""
+def _origin() -> dict[str, Any]:
+    """Return the fields of a snapshot taken now with a map by PCA: map name, command and commit."""
     return {"map_names": ("PCA",), "command": command(), "commit": commit()}
 
 
@@ -166,15 +166,15 @@ def assembled(
     pictured: Int64[np.ndarray, " M"] | None = None,
     **others: Any,
 ) -> Snapshot:
-    """A snapshot with a map by PCA and thumbnails.
+    """Assemble a snapshot with a map by PCA and thumbnails.
 
     Args:
-        experiment: where an explorer starts.
+        experiment: the experiment; an explorer starts with its rules.
         taken: anchors and keys, unit vectors, by epoch.
-        ids: of the keys.
-        pictures: of the keys, and after them of the queries; None for none.
-        pictured: places of what they show, queries counted on from N; None for that of each key.
-        others: what else a snapshot holds.
+        ids: ids of the keys.
+        pictures: pictures of the keys, followed by those of the queries; None for none.
+        pictured: indices of the keys or queries that the pictures show, queries counted from N on; None for all keys.
+        others: other fields of the snapshot.
     """
     epochs = tuple(sorted(taken))
     anchors, keys = (np.stack([taken[epoch][side] for epoch in epochs]) for side in (0, 1))
@@ -184,43 +184,43 @@ def assembled(
     tile, sprite = (0, 0), b""
     if pictures is not None:
         tile = thumbnail_size(pictures)
-        drawn = pictured_places(len(pictures), tile)
+        drawn = drawn_pictures(len(pictures), tile)
         if drawn is not None:
             pictures, pictured = pictures[drawn], drawn if pictured is None else pictured[drawn]
         sprite = as_sprite(thumbnails(pictures))
-    others |= {"maps": maps, "kept": kept, "trustworthiness": trust} | _by_pca_here()
+    others |= {"maps": maps, "kept": kept, "trustworthiness": trust} | _origin()
     others |= {"ids": ids, "sprite": sprite, "tile": tile, "pictured": pictured}
     return Snapshot(experiment, epochs, anchors, keys, **others)
 
 
 def shipped() -> dict[str, Path]:
-    """The snapshots that come with the repository, by name: `<images>-<method>`."""
+    """Return the paths of the snapshots that come with the package, by name, which is `<images>-<method>`."""
     return {path.stem: path for path in sorted(SHIPPED.glob("*.npz"))}
 
 
 def make_snapshot(
     source: Experiment | Run, out: Path, after: Sequence[int], n: int, seed: int, umap: Sequence[int]
 ) -> str:
-    """Train an experiment and keep what it thinks of some training images at several epochs; of a run, what it thinks.
+    """Write a snapshot of a run in its present state; or train an experiment and record it at several epochs.
 
     Args:
-        source: to be trained, or trained.
-        out: the snapshot, .npz; a file that is there is replaced.
-        after: epochs after which embeddings of an experiment are kept.
-        n: training images, at most.
-        seed: of the images drawn and of their views.
-        umap: seeds of maps by UMAP, beside the one by PCA; none where none is named.
+        source: an experiment to train, or a trained run.
+        out: the snapshot, .npz; an existing file is replaced.
+        after: epochs after which the embeddings of an experiment are recorded.
+        n: maximum number of training images.
+        seed: seed of the images drawn and of their views.
+        umap: seeds of additional maps by UMAP; empty for none.
 
     Returns:
-        A line that says what was kept.
+        A line that describes the file.
 
     Raises:
-        ValueError: epochs that the training does not reach.
-        OSError: `out` cannot be written; found before the training.
-        ModuleNotFoundError: maps by UMAP are asked for, and umap-learn is not installed.
+        ValueError: the training does not reach the epochs.
+        OSError: `out` cannot be written; this is checked before training.
+        ModuleNotFoundError: maps by UMAP are requested, but umap-learn is not installed.
     """
     if umap:
-        need_umap()  # before minutes of training
+        need_umap()  # checked before training
     last = None if isinstance(source, Run) else source.training.epochs
     if last is not None and not (after and all(1 <= epoch <= last for epoch in after)):
         raise CltoolsError(f"snapshot: after is {tuple(after)}; name epochs from 1 to {last}, its last.")
@@ -239,17 +239,18 @@ def make_snapshot(
 
 
 def load_snapshot(source: str | Path, *, n: int = 2000, seed: int = 0) -> Snapshot:
-    """A snapshot to explore.
+    """Load a snapshot by name or from a file, or take one of a run.
 
     Args:
-        source: the name of one that comes with the repository, such as "shapes-moco"; a file (.npz) that
-            `Snapshot.save` wrote; or a run's folder, of whose training images one is taken now.
-        n: of a run's folder, at most that many images.
-        seed: of a run's folder, of the images' draw and of their views.
+        source: the name of a snapshot that comes with the package, such as "shapes-moco"; a file (.npz) that
+            `Snapshot.save` wrote; or a run's folder, for a new snapshot of its training images.
+        n: for a run's folder, the maximum number of images.
+        seed: for a run's folder, the seed of the images' draw and of their views.
 
     Raises:
-        FileNotFoundError: no such file (.npz), or a folder without a trained run.
-        ValueError: no such name, one that is damaged or foreign, or a run on images given to `fit(images=…)`.
+        FileNotFoundError: there is no such file (.npz), or the folder holds no trained run.
+        ValueError: the name is unknown; the file is damaged or foreign; or the run was trained on images given to
+            `fit(images=…)`.
     """
     known = shipped()
     if str(source) in known:
@@ -258,7 +259,7 @@ def load_snapshot(source: str | Path, *, n: int = 2000, seed: int = 0) -> Snapsh
     if path.is_dir():
         run = Run.load(path)
         if run.images is not None and run.images.given:
-            raise CltoolsError(f"{path} keeps no images; give them: take_snapshot(Run.load({str(path)!r}), images)")
+            raise CltoolsError(f"{path} holds no images; give them: take_snapshot(Run.load({str(path)!r}), images)")
         images, _ = training_images(run.experiment)
         return take_snapshot(run, images, n, seed)
     if path.suffix == ".npz" or path.is_file():

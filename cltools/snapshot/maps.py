@@ -1,8 +1,8 @@
-"""Two-dimensional maps of embeddings that keep points in their place from epoch to epoch, and how far to trust them.
+"""Two-dimensional maps of embeddings, aligned from epoch to epoch, and measures of their quality.
 
-A snapshot has one by PCA; further ones are by UMAP where somebody asks for them, or of one's own. Those by UMAP are
-kept on disk by what they were made from, so that none is made twice. The folder is `cltools.files.cache_folder`; it may
-be deleted at any time. Whatever is wrong with it, a map is only made again.
+A snapshot has one map by PCA; maps by UMAP, or the user's own, can be added. Maps by UMAP are cached on disk by a hash
+of their inputs, in `cltools.files.cache_folder`. The folder may be deleted at any time; if a cached map cannot be read,
+it is computed again.
 
 Legend: E epochs, N points, d embedding, k neighbours.
 """
@@ -27,39 +27,39 @@ from cltools.snapshot.snapshot import Snapshot
 
 NEIGHBOURS, MIN_DIST = 15, 0.1
 WARM_ROUNDS = 100
-"""Rounds of UMAP's optimiser from the map of the epoch before; its own 500 would stir points that are in place."""
+"""Rounds of UMAP's optimiser when it starts from the previous epoch's map; its default, 500, would move points more."""
 Points = Float32[np.ndarray, "N d"]
-Places = Float32[np.ndarray, "N 2"]
+XY = Float32[np.ndarray, "N 2"]
 Rows = Int64[np.ndarray, " M"] | None
-"""Places of some of the points; None for all."""
+"""Indices of some of the points; None for all."""
 JUDGED = 2000
-"""Points above which the trustworthiness is that of as many drawn ones: its matrices would take gigabytes."""
+"""Maximum number of points for trustworthiness; of more, this many are drawn: its matrices are quadratic in memory."""
 ALL_JUDGED = 20_000
-"""Points above which neighbours are looked up for as many drawn ones only: the time grows with their square."""
+"""Number of points above which kept neighbours are computed for `JUDGED` of them only: the time is quadratic."""
 
-# What umap says whenever it is imported without TensorFlow, and given a seed and exact neighbours; all are meant.
+# Expected warnings of umap: without TensorFlow, with a seed, and with precomputed neighbours.
 EXPECTED = r"Tensorflow not installed|n_jobs value .* overridden to 1|precomputed_knn\[2\]"
 
 
 def nearest(points: Points, k: int, rows: Rows = None) -> tuple[Int64[np.ndarray, "M k"], Float[np.ndarray, "M k"]]:
-    """Each point's k nearest others, and how far: by Euclidean distance, which orders unit vectors as cosines do.
+    """Return each point's k nearest neighbours and their Euclidean distances, which order unit vectors by cosine.
 
     Args:
-        points: all.
-        k: below N.
-        rows: of which points.
+        points: all points.
+        k: number of neighbours, below N.
+        rows: points whose neighbours are returned; None for all.
     """
     from sklearn.neighbors import NearestNeighbors
 
     rows = np.arange(len(points)) if rows is None else rows
-    distance, found = NearestNeighbors(n_neighbors=k + 1).fit(points).kneighbors(points[rows])
-    itself = found == rows[:, None]
-    itself[~itself.any(1), -1] = True  # among equal points it may be none of the nearest
-    return found[~itself].reshape(len(rows), -1), distance[~itself].reshape(len(rows), -1)
+    distance, index = NearestNeighbors(n_neighbors=k + 1).fit(points).kneighbors(points[rows])
+    itself = index == rows[:, None]
+    itself[~itself.any(1), -1] = True  # with many equal points, it may not be among the nearest
+    return index[~itself].reshape(len(rows), -1), distance[~itself].reshape(len(rows), -1)
 
 
-def pca(points: Points) -> Places:
-    """The first two principal components, signs fixed so that the largest weight of each is above 0."""
+def pca(points: Points) -> XY:
+    """Return the first two principal components, with signs such that the largest weight of each is positive."""
     centred = points - points.mean(0)
     _, _, axes = np.linalg.svd(centred, full_matrices=False)
     axes = axes[:2] * np.sign(np.take_along_axis(axes[:2], np.abs(axes[:2]).argmax(1)[:, None], axis=1))
@@ -67,13 +67,13 @@ def pca(points: Points) -> Places:
 
 
 def need_umap() -> None:
-    """Raise ModuleNotFoundError where umap-learn is not installed."""
+    """Raise ModuleNotFoundError if umap-learn is not installed."""
     if find_spec("umap") is None:
         raise ModuleNotFoundError('A map by UMAP needs umap-learn: pip install "cltools-ssl[notebooks]".', name="umap")
 
 
 def content_key(*parts: Any) -> str:
-    """A name that is equal for equal parts; arrays are equal by type, shape and bytes."""
+    """Return a hash of the parts; arrays are hashed by dtype, shape and bytes."""
     digest = sha256()
     for part in parts:
         array = isinstance(part, np.ndarray)
@@ -81,60 +81,61 @@ def content_key(*parts: Any) -> str:
     return digest.hexdigest()
 
 
-def cached(key: str, make: Callable[[], Places]) -> Places:
-    """The map of this key: as it was kept, else made and kept, where the folder allows it."""
+def cached(key: str, make: Callable[[], XY]) -> XY:
+    """Return the map of this key from the cache; else compute it and cache it, if the folder is writable."""
     try:
         path = cache_folder() / f"{key}.npz"
     except RuntimeError:
         return make()
-    with suppress(Exception), path.open("rb") as kept, np.load(kept, allow_pickle=False) as arrays:  # with checksums
+    with suppress(Exception), path.open("rb") as entry, np.load(entry, allow_pickle=False) as arrays:  # with checksums
         return arrays["place"]  # type: ignore[no-any-return]
-    place = make()
+    positions = make()
     with suppress(OSError), replacing(path) as part, part.open("wb") as file:
-        np.savez(file, place=place)
-    return place
+        np.savez(file, place=positions)
+    return positions
 
 
-def umap(points: Points, start: Places, seed: int, rounds: int | None, neighbours: int, min_dist: float) -> Places:
-    """UMAP (arXiv:1802.03426) of unit vectors by their exact nearest neighbours, from a given start.
+def umap(points: Points, start: XY, seed: int, rounds: int | None, neighbours: int, min_dist: float) -> XY:
+    """Return a map by UMAP (arXiv:1802.03426) of unit vectors, from exact nearest neighbours and a given start.
 
-    A map that was made before is read from the disk.
+    A map that was computed before is read from the cache.
 
     Args:
         points: unit vectors.
-        start: places; umap scales them to its own range.
-        seed: one seed gives one map.
-        rounds: of the optimiser; None for umap's own number.
-        neighbours: of each point that the map shall keep.
-        min_dist: how close points may lie.
+        start: initial positions; umap scales them to its own range.
+        seed: the seed, which determines the map.
+        rounds: rounds of the optimiser; None for umap's default.
+        neighbours: neighbours of each point that the map aims to preserve.
+        min_dist: minimum distance of points on the map.
 
     Raises:
         ModuleNotFoundError: umap-learn is not installed.
     """
     need_umap()
-    asked = points, start, seed, rounds, neighbours, min_dist
-    return cached(content_key("umap", version("umap-learn"), *asked), lambda: _fitted(*asked))
+    inputs = points, start, seed, rounds, neighbours, min_dist
+    return cached(content_key("umap", version("umap-learn"), *inputs), lambda: _fitted(*inputs))
 
 
-def _fitted(points: Points, start: Places, seed: int, rounds: int | None, neighbours: int, min_dist: float) -> Places:
-    """What umap makes of these; importing and compiling it takes seconds."""
+def _fitted(points: Points, start: XY, seed: int, rounds: int | None, neighbours: int, min_dist: float) -> XY:
+    """Run umap; importing and compiling it takes seconds."""
     k = min(neighbours, len(points) - 1)
     index, distance = nearest(points, k - 1)
-    itself = np.arange(len(points))[:, None]  # umap counts a point among its neighbours, as the first
+    itself = np.arange(len(points))[:, None]  # umap expects a point as its own first neighbour
     known = np.hstack([itself, index]), np.hstack([0 * itself, distance**2 / 2]).astype(np.float32)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=EXPECTED)
         from umap import UMAP
 
-        asked = {"min_dist": min_dist, "init": start, "n_epochs": rounds, "random_state": seed}
-        fit = UMAP(k, metric="cosine", precomputed_knn=known, **asked)
+        settings = {"min_dist": min_dist, "init": start, "n_epochs": rounds, "random_state": seed}
+        fit = UMAP(k, metric="cosine", precomputed_knn=known, **settings)
         return np.asarray(fit.fit_transform(points), dtype=np.float32)
 
 
-def aligned(points: Places, reference: Places) -> Places:
-    """The points rotated, mirrored, scaled by one factor and shifted, to lie as near the reference as that brings them.
+def aligned(points: XY, reference: XY) -> XY:
+    """Return the points rotated, mirrored, scaled and shifted to fit the reference by least squares.
 
-    Least squares (Schönemann and Carroll, Psychometrika 35, 1970). A map means nothing by its place, turn or size.
+    The scale is one factor (Schönemann and Carroll, Psychometrika 35, 1970). These transformations do not change what a
+    map shows, because its position, rotation and size carry no meaning.
     """
     centre, target = points.mean(0), reference.mean(0)
     a, b = (points - centre).astype(np.float64), (reference - target).astype(np.float64)
@@ -144,108 +145,109 @@ def aligned(points: Places, reference: Places) -> Places:
 
 
 def pca_over_epochs(embeddings: Float32[np.ndarray, "E N d"]) -> Float32[np.ndarray, "E N 2"]:
-    """A map an epoch by PCA, each turned onto the one before."""
-    return np.stack([*accumulate(map(pca, embeddings), lambda before, place: aligned(place, before))])
+    """Return a map per epoch by PCA, each aligned with the one before."""
+    return np.stack([*accumulate(map(pca, embeddings), lambda before, positions: aligned(positions, before))])
 
 
 def in_unit_square(maps: Float32[np.ndarray, "M E N 2"]) -> Float32[np.ndarray, "M E N 2"]:
-    """Maps as a page draws them: each in the unit square, in the middle of its shorter side, y growing downwards."""
+    """Return maps as a page draws them: scaled to the unit square, centred in it, with y growing downwards."""
     low = maps.min(2, keepdims=True)
-    places = (maps - low) / np.maximum((maps - low).max((2, 3), keepdims=True), 1e-9)
-    places += (1 - places.max(2, keepdims=True)) / 2
-    places[..., 1] = 1 - places[..., 1]
-    return np.asarray(places, np.float32)
+    positions = (maps - low) / np.maximum((maps - low).max((2, 3), keepdims=True), 1e-9)
+    positions += (1 - positions.max(2, keepdims=True)) / 2
+    positions[..., 1] = 1 - positions[..., 1]
+    return np.asarray(positions, np.float32)
 
 
 def umap_over_epochs(
     embeddings: Float32[np.ndarray, "E N d"], seed: int, neighbours: int = NEIGHBOURS, min_dist: float = MIN_DIST
 ) -> Iterator[Float32[np.ndarray, "N 2"]]:
-    """A map an epoch by UMAP, each started from the one before and turned onto it; the first starts from PCA."""
+    """Yield a map per epoch by UMAP, each started from and aligned with the one before; the first starts from PCA."""
     before: np.ndarray | None = None
     for points in embeddings:
         start, rounds = (pca(points), None) if before is None else (before, WARM_ROUNDS)
-        place = umap(points, start, seed, rounds, neighbours, min_dist)
-        before = place if before is None else aligned(place, before)
+        positions = umap(points, start, seed, rounds, neighbours, min_dist)
+        before = positions if before is None else aligned(positions, before)
         yield before
 
 
 def judged(
     embeddings: Float32[np.ndarray, "E N d"], maps: Float32[np.ndarray, "M E N 2"]
 ) -> tuple[Float32[np.ndarray, "M E N"], Float32[np.ndarray, "M E"]]:
-    """How far to trust maps: the share of each point's true neighbours that is kept, and the trustworthiness.
+    """Return the quality of maps: the share of each point's true neighbours that the map keeps, and trustworthiness.
 
-    Trustworthiness (Venna and Kaski, ICANN 2001) is 1 if no map neighbour is far in truth, and counts neighbours that
-    are by their rank. Both by `NEIGHBOURS`; of fewer points by as many as there are, or as trustworthiness allows.
+    Trustworthiness (Venna and Kaski, ICANN 2001) is 1 if no neighbour on the map is far away in the embedding, and
+    penalises those that are by their rank. Both use `NEIGHBOURS`, or fewer if there are too few points.
     """
     from sklearn.manifold import trustworthiness
 
     count = embeddings.shape[1]
-    few = min(NEIGHBOURS, (count - 1) // 2)  # of half the points or more it has no value
+    few = min(NEIGHBOURS, (count - 1) // 2)  # it is defined for less than half of the points
     drawn = np.random.default_rng(0).permutation(count)[:JUDGED] if count > JUDGED else np.arange(count)
     rows = drawn if count > ALL_JUDGED else np.arange(count)
     kept, trust = np.full(maps.shape[:3], np.nan, np.float32), np.empty(maps.shape[:2], np.float32)
     for one, epoch in np.ndindex(trust.shape):
-        points, place = embeddings[epoch], maps[one, epoch]
-        kept[one, epoch, rows] = kept_neighbours(points, place, rows=rows)
-        trust[one, epoch] = trustworthiness(points[drawn], place[drawn], n_neighbors=few, metric="cosine")
+        points, positions = embeddings[epoch], maps[one, epoch]
+        kept[one, epoch, rows] = kept_neighbours(points, positions, rows=rows)
+        trust[one, epoch] = trustworthiness(points[drawn], positions[drawn], n_neighbors=few, metric="cosine")
     return kept, trust
 
 
-def kept_neighbours(points: Points, place: Places, k: int = NEIGHBOURS, rows: Rows = None) -> Float32[np.ndarray, " M"]:
-    """Share of a point's k true neighbours (cosine) that are its k on the map; of all points or of `rows`."""
+def kept_neighbours(points: Points, xy: XY, k: int = NEIGHBOURS, rows: Rows = None) -> Float32[np.ndarray, " M"]:
+    """Return the share of a point's k true neighbours (cosine) that are among its k on the map; for `rows` or all."""
     k = min(k, len(points) - 1)
-    true, shown = nearest(points, k, rows)[0], nearest(place, k, rows)[0]
+    true, shown = nearest(points, k, rows)[0], nearest(xy, k, rows)[0]
     return np.asarray((true[:, :, None] == shown[:, None, :]).any(2).mean(1), dtype=np.float32)
 
 
 def with_map(snapshot: Snapshot, name: str, places: Float[np.ndarray, "*E N 2"]) -> Snapshot:
-    """The snapshot with one more map, which an explorer shows first; it replaces one of the same name.
+    """Return the snapshot with an additional map, which an explorer shows first; it replaces one of the same name.
 
     Args:
-        snapshot: of N rows at E epochs.
-        name: of the map.
-        places: [E, N, 2], or [N, 2] where E is 1; finite.
+        snapshot: a snapshot of N rows at E epochs.
+        name: name of the map.
+        places: positions of the rows on the map, finite: [E, N, 2], or [N, 2] if E is 1.
 
     Raises:
-        ValueError: places that do not fit.
+        ValueError: the positions do not fit.
     """
     given = np.asarray(places, np.float32).reshape(-1, *np.shape(places)[-2:])
     wanted = (len(snapshot.epochs), len(snapshot), 2)
     if given.shape != wanted:
-        raise CltoolsError(f"Places are {[*np.shape(places)]}; give {[*wanted]}: a place for each row at each epoch.")
+        raise CltoolsError(f"places are {[*np.shape(places)]}; give {[*wanted]}: a position for each row and epoch.")
     if not np.isfinite(given).all():
-        raise CltoolsError("Places must be finite numbers; some are not.")
+        raise CltoolsError("places must be finite numbers; some are not.")
     kept, trust = judged(snapshot.mapped, given[None])
     others = [i for i, each in enumerate(snapshot.map_names) if each != name]
-    held: dict[str, Any] = {"maps": given[None], "kept": kept, "trustworthiness": trust}
-    held = {each: np.concatenate([array, getattr(snapshot, each)[others]]) for each, array in held.items()}
-    return replace(snapshot, map_names=(name, *(snapshot.map_names[i] for i in others)), **held)
+    new: dict[str, Any] = {"maps": given[None], "kept": kept, "trustworthiness": trust}
+    new = {each: np.concatenate([array, getattr(snapshot, each)[others]]) for each, array in new.items()}
+    return replace(snapshot, map_names=(name, *(snapshot.map_names[i] for i in others)), **new)
 
 
 def with_umap(
     snapshot: Snapshot, seeds: Sequence[int] | int = (0,), *, neighbours: int = NEIGHBOURS, min_dist: float = MIN_DIST
 ) -> Snapshot:
-    """The snapshot with maps by UMAP (arXiv:1802.03426), each epoch's started from the one before; with a progress bar.
+    """Return the snapshot with maps by UMAP (arXiv:1802.03426), each epoch's started from that of the epoch before.
 
-    A map is kept on disk: asked for again, it is read from there.
+    Maps are cached on disk. A progress bar is shown.
 
     Args:
-        snapshot: of any rows.
-        seeds: one or several, a map each; where maps of several seeds differ, trust none.
-        neighbours: to how many nearest rows, by cosine, a row is held; more show the whole, fewer the detail.
-        min_dist: how close points may lie.
+        snapshot: any snapshot.
+        seeds: one or several seeds, with a map for each; features that differ between seeds should not be trusted.
+        neighbours: number of nearest rows, by cosine, that a row is kept close to; more show the global structure,
+            fewer the local one.
+        min_dist: minimum distance of points on the map.
 
     Raises:
         ModuleNotFoundError: umap-learn is not installed.
-        ValueError: fewer than 2 neighbours, a distance beyond 0 to 1, or what is no seed.
+        ValueError: there are fewer than 2 neighbours, the distance is not in 0 to 1, or a seed is invalid.
     """
     seeds = [check_number("A seed", seed, SEED) for seed in np.atleast_1d(seeds)]
     neighbours = check_number("neighbours", neighbours, "a whole number of at least 2")
     min_dist = check_number("min_dist", min_dist, "a number between 0 and 1")
     settings = "" if neighbours == NEIGHBOURS else f", {neighbours} neighbours"
     settings += "" if min_dist == MIN_DIST else f", min_dist {min_dist:g}"
-    for seed in reversed(seeds):  # the first is to stand first
-        places = umap_over_epochs(snapshot.mapped, seed, neighbours, min_dist)
-        bar = tqdm(places, f"UMAP, seed {seed}", len(snapshot.epochs), unit="map", leave=False)
+    for seed in reversed(seeds):  # so that the first seed's map comes first
+        maps = umap_over_epochs(snapshot.mapped, seed, neighbours, min_dist)
+        bar = tqdm(maps, f"UMAP, seed {seed}", len(snapshot.epochs), unit="map", leave=False)
         snapshot = with_map(snapshot, f"UMAP, seed {seed}{settings}", np.stack([*bar]))
     return snapshot

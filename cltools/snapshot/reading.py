@@ -1,4 +1,4 @@
-"""Embeddings in a file that another program wrote: NumPy's, or a table.
+"""Reading embeddings from files of other programs: NumPy files and Parquet tables.
 
 Legend: N rows, d embedding.
 """
@@ -23,30 +23,31 @@ Vectors = str | Sequence[str] | None
 def read_embeddings(
     path: str | Path, *, labels: str | None = None, vectors: Vectors = None
 ) -> tuple[Shaped[np.ndarray, "N d"], Shaped[np.ndarray, " N"] | None]:
-    """Embeddings and labels, as `snapshot_of_embeddings` takes them; it checks the numbers.
+    """Read embeddings and labels from a file, for `snapshot_of_embeddings`, which checks the numbers.
 
     Args:
-        path: `.npy`, one array [N, d]; `.npz`, an archive of arrays; or `.parquet`, a table with a column of lists, or
-            with a column for each number. Pickled objects are not read.
-        labels: which array or column holds the labels; None for none.
-        vectors: which array, or column of lists, holds the embeddings; or the columns of a table, in order. None takes
-            the only one that can; of a table without lists the columns of fractions but the labels, if their names are
-            one word and numbers (z0, z1, …), in the order of the numbers, and a line on standard error says so.
+        path: `.npy`, one array [N, d]; `.npz`, an archive of arrays; or `.parquet`, a table with a column of lists or
+            with a column for each component. Pickled objects are not read.
+        labels: name of the array or column that holds the labels; None for none.
+        vectors: name of the array or column of lists that holds the embeddings, or names of a table's columns, in
+            order. None takes the only candidate. For a table without lists, it takes the floating-point columns other
+            than the labels if their names are one prefix with numbers (z0, z1, …), in the order of the numbers, and
+            reports this on standard error.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: an ending that is not known, a file that is damaged or holds objects, a name that it does not hold,
-            several arrays or columns that could be meant, something else than rows of numbers, as many labels as there
-            are no rows, or nothing that reads Parquet.
+        FileNotFoundError: there is no such file.
+        ValueError: the file's extension is unknown; it is damaged or holds objects; it does not hold a name that is
+            given; several arrays or columns are candidates; the embeddings are not rows of numbers; the number of
+            labels is not that of the rows; or no library for Parquet is installed.
     """
     path = Path(path).expanduser()
     if path.is_dir():
         raise CltoolsError(f"{path} is a folder; name the file in it that holds the embeddings.")
     readers = {".npy": _from_numpy, ".npz": _from_numpy, ".parquet": _from_parquet}
     if path.suffix not in readers:
-        raise CltoolsError(f"{path} ends in {path.suffix!r}; embeddings are read from {', '.join(readers)}.")
+        raise CltoolsError(f"{path} ends in {path.suffix!r}; embeddings can be read from {', '.join(readers)}.")
     if not path.is_file():
-        raise FileNotFoundError(f"{path} is no file; check the path to your embeddings.")
+        raise FileNotFoundError(f"{path} is not a file; check the path to your embeddings.")
     rows, classes = readers[path.suffix](path, labels, vectors)
     if rows.ndim != 2 or rows.dtype.kind not in "fiu" or not rows.size:
         raise CltoolsError(f"{path} holds {rows.dtype} {[*rows.shape]}; give numbers [rows, d], an embedding per row.")
@@ -56,55 +57,55 @@ def read_embeddings(
 
 
 ROOM, RATIO = 2**26, 50
-"""Bytes that any archive may unpack to, and how many times its own size a larger one may: embeddings hardly shrink."""
+"""Unpacked bytes allowed for any archive, and the largest ratio for larger ones: embeddings hardly compress."""
 
 
 def load_arrays(path: Path) -> Any:
-    """The array of an `.npy`, or those of an `.npz` by name; objects are not read, and nothing that fills the memory.
+    """Return the array of an `.npy`, or those of an `.npz` by name; neither objects nor huge archives are read.
 
     Raises:
-        Exception: what zipfile, zlib and NumPy raise of damaged files; CltoolsError for an archive that unpacks to a
-            multiple of its size, or that holds a name twice, and for what fills the memory.
+        Exception: an error of zipfile, zlib or NumPy for damaged files; a CltoolsError for an archive that unpacks to
+            many times its size or holds a name twice, and if memory is exhausted.
     """
     if is_zipfile(path):
         with ZipFile(path) as archive:
             members = archive.infolist()
         if (unpacked := sum(member.file_size for member in members)) > max(ROOM, RATIO * path.stat().st_size):
-            raise CltoolsError(f"it unpacks to {unpacked / 1e6:,.0f} MB; what shall be so is written by np.savez")
+            raise CltoolsError(f"it unpacks to {unpacked / 1e6:,.0f} MB, many times its size; write it with np.savez")
         if len({member.filename for member in members}) < len(members):
-            raise CltoolsError("a name stands in it twice")
+            raise CltoolsError("a name occurs in it twice")
     with path.open("rb") as file:
         try:
-            found = np.load(file, allow_pickle=False)
-            return found if isinstance(found, np.ndarray) else {name: np.asarray(found[name]) for name in found.files}
+            data = np.load(file, allow_pickle=False)
+            return data if isinstance(data, np.ndarray) else {name: np.asarray(data[name]) for name in data.files}
         except (MemoryError, ValueError) as error:
-            advised = "pickle" in str(error)  # by NumPy, and unpickling would run what the file says
-            reason = "it is no .npy or .npz, or one of Python's objects" if advised else str(error)
+            pickled = "pickle" in str(error)  # NumPy advises to allow pickles, which would run code from the file
+            reason = "it is not an .npy or .npz file, or holds Python objects" if pickled else str(error)
             raise CltoolsError(reason) from error
 
 
 def _from_numpy(path: Path, labels: str | None, vectors: Vectors) -> tuple[np.ndarray, np.ndarray | None]:
-    with reading(f"{path} cannot be read", "Write it anew with np.save or np.savez, of numbers and not of objects."):
-        found = load_arrays(path)
-    if isinstance(found, np.ndarray):
+    with reading(f"{path} cannot be read", "Write it again with np.save or np.savez, with numbers and not objects."):
+        arrays = load_arrays(path)
+    if isinstance(arrays, np.ndarray):
         if labels is None and vectors is None:
-            return found, None
-        raise CltoolsError(f"{path} holds one array without a name; read labels from another file, with np.load.")
-    if {"about", "anchors", "keys"} <= found.keys():
-        raise CltoolsError(f"{path} is a snapshot, which load_snapshot reads; embeddings are a file of their own.")
+            return arrays, None
+        raise CltoolsError(f"{path} holds one unnamed array; read labels from another file with np.load.")
+    if {"about", "anchors", "keys"} <= arrays.keys():
+        raise CltoolsError(f"{path} is a snapshot; read it with load_snapshot, or give a file of embeddings.")
     if not isinstance(vectors, str | None):
-        raise CltoolsError(f"{path} is no table of columns; name one array with vectors=….")
-    _check_names(path, found, labels, vectors)
+        raise CltoolsError(f"{path} is not a table; name one array with vectors=….")
+    _check_names(path, arrays, labels, vectors)
     if vectors is None:
-        able = [name for name, array in found.items() if array.ndim == 2 and array.dtype.kind == "f" and name != labels]
-        vectors = _only(path, able, {name: f"{a.dtype} {[*a.shape]}" for name, a in found.items()})
-    return found[vectors], None if labels is None else found[labels]
+        able = [name for name, x in arrays.items() if x.ndim == 2 and x.dtype.kind == "f" and name != labels]
+        vectors = _only(path, able, {name: f"{x.dtype} {[*x.shape]}" for name, x in arrays.items()})
+    return arrays[vectors], None if labels is None else arrays[labels]
 
 
 def _from_parquet(path: Path, labels: str | None, vectors: Vectors) -> tuple[np.ndarray, np.ndarray | None]:
     from pandas import read_parquet
 
-    remedy = "It needs pyarrow: pip install pyarrow. Or save the embeddings with np.save where the table was made."
+    remedy = "This needs pyarrow: pip install pyarrow. Or save the embeddings with np.save instead of as a table."
     with reading(f"{path} cannot be read as a Parquet table", remedy):
         named = {str(name): column for name, column in read_parquet(path, engine="pyarrow").items()}
     _check_names(path, named, labels, *([vectors] if isinstance(vectors, str | None) else vectors))
@@ -121,27 +122,27 @@ def _from_parquet(path: Path, labels: str | None, vectors: Vectors) -> tuple[np.
         lengths = sorted({np.shape(row) for row in column})
         if len(lengths) != 1 or len(lengths[0]) != 1:
             shapes = [[*shape] for shape in lengths[:3]]
-            raise CltoolsError(f"Rows of {path} have shapes {shapes}; give [d], all alike.")
+            raise CltoolsError(f"Rows of {path} have shapes {shapes}; give [d], the same for all.")
         rows = np.stack([*column])
     return rows, None if labels is None else named[labels].to_numpy(dtype=object, na_value=None)
 
 
 def _family(path: Path, names: list[str]) -> list[str]:
-    """The columns by their numbers, if they are numbered and called the same; a line says which they are."""
-    found = [re.fullmatch(r"(.*?)(\d+)", name) for name in names]
-    if not all(found) or len({each[1] for each in found if each}) > 1:
+    """Return columns of one prefix with numbers, ordered by number, and report them in a line."""
+    matches = [re.fullmatch(r"(.*?)(\d+)", name) for name in names]
+    if not all(matches) or len({each[1] for each in matches if each}) > 1:
         listed = ", ".join(map(shown, names[:12])) + ", …" * (len(names) > 12)
-        wrong = f"{path} holds columns of fractions that are not of one name with numbers, as z0, z1, … are: {listed}."
+        wrong = f"{path} holds floating-point columns that are not one name with numbers, such as z0, z1, …: {listed}."
         raise CltoolsError(f"{wrong} Name those of the embeddings: vectors=[…], in order.")
-    names = [name for _, name in sorted((int(each[2]), each[0]) for each in found if each)]
+    names = [name for _, name in sorted((int(each[2]), each[0]) for each in matches if each)]
     tqdm.write(f"{path}: the embeddings are its {len(names)} columns {names[0]} … {names[-1]}.", sys.stderr)
     return names
 
 
-def _check_names(path: Path, found: Mapping[str, Any], *names: str | None) -> None:
+def _check_names(path: Path, known: Mapping[str, Any], *names: str | None) -> None:
     for name in names:
-        if name is not None and name not in found:
-            raise unknown(f"array or column of {path.name}", name, found)
+        if name is not None and name not in known:
+            raise unknown(f"array or column of {path.name}", name, known)
 
 
 def _only(path: Path, able: list[str], all_of: Mapping[str, str]) -> str:

@@ -1,4 +1,4 @@
-"""Training: `fit`, one step of it, the history, checkpoints, runs and their records."""
+"""Training: `fit`, the training step, the history, checkpoints, runs and their records."""
 
 from cltools.training.fit import Stopped, fit
 from cltools.training.loggers import TensorBoard, WandB

@@ -1,7 +1,7 @@
-"""The state of a run on disk: all that a resumed run needs to go on bit for bit.
+"""Checkpoints: the state of a run on disk, with everything that a resumed run needs to continue bit for bit.
 
-A checkpoint is written to a new file and moved into place, so a crash while writing leaves the one before. It may be of
-the middle of an epoch.
+A checkpoint is written to a new file and then moved into place, so that a crash while writing leaves the previous one.
+It may be taken within an epoch.
 """
 
 import platform
@@ -21,8 +21,8 @@ from cltools.errors import CltoolsError, shown
 from cltools.files import reading, replacing
 from cltools.ranks import Ranks
 from cltools.training.inputs import TrainedOn
-from cltools.training.learner import Learner, Memory, reseed, statistics
 from cltools.training.record import EpochSums, Row
+from cltools.training.state import Memory, TrainState, reseed, statistics
 
 if TYPE_CHECKING:
     from cltools.training.run import Run
@@ -30,86 +30,86 @@ if TYPE_CHECKING:
 FORMAT = "cltools checkpoint"
 VERSION = 5
 UNFIT = "does not fit the backbone or optimizer given here, or was altered"
-ANEW = "Put it back as it was, or train from the beginning into another folder."
+REMEDY = "Put the original back, or train from the beginning into another folder."
 
 
 @dataclass
 class Progress:
-    """How far training has come.
+    """The progress of training.
 
     Attributes:
-        epoch: epochs done.
-        steps: of the epoch under way.
-        shuffler_state: that of the learner's `shuffler` before that epoch, from which its permutation of the images is
-            drawn again.
-        seconds: that it has taken so far.
-        sums: of its metrics so far; None before its first step.
+        epoch: completed epochs.
+        steps: completed steps of the current epoch.
+        order_state: state of `order_rng` before the current epoch, from which the permutation of the images is drawn
+            again.
+        seconds: time that the current epoch has taken so far.
+        sums: sums of the current epoch's metrics so far; None before its first step.
     """
 
     epoch: int = 0
     steps: int = 0
-    shuffler_state: Tensor | None = None
+    order_state: Tensor | None = None
     seconds: float = 0.0
     sums: EpochSums | None = None
 
 
 def environment(device: torch.device) -> dict[str, str]:
-    """What must be equal for a resumed run to repeat the uninterrupted one bit for bit."""
-    # torch's version is of a type of its own, which is not for weights_only
+    """Return what must be equal for a resumed run to repeat the uninterrupted one bit for bit."""
+    # torch's version has a type of its own, which weights_only does not load
     versions = {"python": platform.python_version(), "torch": str(torch.__version__)}
     return versions | {"threads": str(torch.get_num_threads()), "machine": platform.machine(), "device": device.type}
 
 
-def save_checkpoint(path: Path, run: "Run", learner: Learner, progress: Progress) -> None:
-    """Write the learner and the history; the file before stays until the new one is whole. For every rank to call.
+def save_checkpoint(path: Path, run: "Run", state: TrainState, progress: Progress) -> None:
+    """Write the state and the history; the previous file stays until the new one is complete. Every rank must call it.
 
     Raises:
-        OSError: the disk is full, or the folder cannot be written to; the file before is as it was.
+        OSError: the disk is full, or the folder is not writable; the previous file is unchanged.
     """
     assert run.images is not None
-    ranks, memory = learner.ranks, learner.memory
-    each = ranks.all_gather_object({"chance": learner.chance.get_state(), "partial": _partial(learner, progress)})
+    ranks, memory = state.ranks, state.memory
+    by_rank = ranks.all_gather_object({"chance": state.rule_rng.get_state(), "partial": _partial(state, progress)})
     if ranks.first:
-        state = {
+        contents = {
             "format": FORMAT,
             "version": VERSION,
-            "environment": environment(learner.device),
+            "environment": environment(state.device),
             "experiment": run.experiment.to_json(),
             "images": asdict(run.images),
             "given": {**run.parts.given},
             "epoch": progress.epoch,
-            "step": learner.step,
+            "step": state.step,
             "rows": run.history.rows,
-            "encoder": learner.encoder.state_dict(),
-            "optimizer_class": type(learner.optimizer).__qualname__,
-            "optimizer": learner.optimizer.state_dict(),
+            "encoder": state.encoder.state_dict(),
+            "optimizer_class": type(state.optimizer).__qualname__,
+            "optimizer": state.optimizer.state_dict(),
             "momentum_copy": memory.copy.state_dict() if memory else None,
             "queue": memory.queue.state_dict() if memory else None,
-            "rule_state": learner.rule_state,
-            "shuffler": learner.shuffler.get_state(),
-            "draws": learner.draws.get_state(),
-            "ranks": each,
+            "rule_state": state.rule_state,
+            "shuffler": state.order_rng.get_state(),
+            "draws": state.view_rng.get_state(),
+            "ranks": by_rank,
         }
-        state["checksums"] = dict(checksums(state))
-        buffer = BytesIO()  # torch would tell of a full disk by an error of its own kind
-        torch.save(state, buffer)
+        contents["checksums"] = dict(checksums(contents))
+        buffer = BytesIO()  # torch.save to a full disk raises an error other than OSError
+        torch.save(contents, buffer)
         with replacing(path) as part:
             part.write_bytes(buffer.getbuffer())
-    ranks.from_first("written")  # none goes on, or reads it, before
+    ranks.from_first("written")  # no rank continues or reads the file before it is written
 
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """What `save_checkpoint` wrote, on the CPU.
+    """A checkpoint that `save_checkpoint` wrote, on the CPU.
 
     Attributes:
-        path: of its file, for messages.
-        experiment: of the run.
-        images: what it was trained on.
-        given: parts that `fit` was given as objects, and what each was.
-        epoch: epochs done.
-        rows: of the history, one for each of them.
-        state: all that was written.
+        path: path of the file, for messages.
+        experiment: the run's experiment.
+        images: identity of the training images.
+        given: descriptions of the parts passed to `fit` as objects, by name.
+        epoch: completed epochs.
+        rows: rows of the history, one per epoch.
+        contents: everything that was written.
     """
 
     path: Path
@@ -118,109 +118,109 @@ class Checkpoint:
     given: Mapping[str, str]
     epoch: int
     rows: Sequence[Row]
-    state: Mapping[str, Any]
+    contents: Mapping[str, Any]
 
     @classmethod
     def read(cls, path: Path) -> "Checkpoint":
-        """The checkpoint of a file.
+        """Read a checkpoint from its file.
 
         Raises:
-            ValueError: not a checkpoint of ours, damaged, altered by hand, or of another format version.
+            ValueError: it is not a checkpoint of cltools, is damaged or altered, or has another format version.
         """
-        with reading(f"{path} cannot be read as a checkpoint and is damaged or foreign", ANEW):
-            with zipfile.ZipFile(path) as file:  # its parts would else take more memory than they take on the disk
+        with reading(f"{path} cannot be read as a checkpoint and is damaged or foreign", REMEDY):
+            with zipfile.ZipFile(path) as file:  # refuse parts that would take more memory than disk space
                 if sum(part.file_size for part in file.infolist()) > path.stat().st_size:
                     raise zipfile.BadZipFile
-            state = torch.load(path, map_location="cpu", weights_only=True)
-        if not isinstance(state, dict) or state.get("format") != FORMAT:
-            raise CltoolsError(f"{path} is not a checkpoint of cltools. {ANEW}")
-        if (version := state.get("version")) != VERSION:
+            contents = torch.load(path, map_location="cpu", weights_only=True)
+        if not isinstance(contents, dict) or contents.get("format") != FORMAT:
+            raise CltoolsError(f"{path} is not a checkpoint of cltools. {REMEDY}")
+        if (version := contents.get("version")) != VERSION:
             wrong = f"{path} has checkpoint format {shown(version)}; this version reads format {VERSION}."
-            raise CltoolsError(f"{wrong} Resume it with the version of cltools that wrote it, or start anew elsewhere.")
-        with reading(f"{path} was altered after it was written", ANEW):
-            told, found = state.pop("checksums"), dict(checksums(state))
-            if other := [name for name in {**told, **found} if told.get(name) != found.get(name)]:
-                raise CltoolsError(f"{other[0].lstrip('.')} is not as it was saved")
-        with reading(f"{path} {UNFIT}", ANEW):
-            experiment = Experiment.from_json(state["experiment"], own_rules=True)
-            images = TrainedOn(**state["images"])
-        return cls(path, experiment, images, state["given"], state["epoch"], state["rows"], state)
+            raise CltoolsError(f"{wrong} Resume it with the cltools that wrote it, or start again elsewhere.")
+        with reading(f"{path} was altered after it was written", REMEDY):
+            stored, actual = contents.pop("checksums"), dict(checksums(contents))
+            if changed := [name for name in {**stored, **actual} if stored.get(name) != actual.get(name)]:
+                raise CltoolsError(f"{changed[0].lstrip('.')} is not as it was saved")
+        with reading(f"{path} {UNFIT}", REMEDY):
+            experiment = Experiment.from_json(contents["experiment"], own_rules=True)
+            images = TrainedOn(**contents["images"])
+        return cls(path, experiment, images, contents["given"], contents["epoch"], contents["rows"], contents)
 
     @property
     def about(self) -> str:
-        """Epochs done, and steps of the epoch under way, as the file of the weights tells them."""
-        partial = self.state["ranks"][0]["partial"]
+        """The completed epochs and steps of the current epoch, in the form that the weights' file stores."""
+        partial = self.contents["ranks"][0]["partial"]
         return f"{self.epoch} {partial['steps'] if partial else 0}"
 
     def check_same_settings(self, experiment: Experiment, ranks: Ranks) -> None:
-        """Refuse to go on with other settings than those saved, or with more or fewer processes.
+        """Raise an error unless the settings and the number of processes are those of the saved run.
 
-        Their shares of a batch, and what each draws, would be others. A finished run may be trained longer, at the
-        learning rate of the longer schedule.
+        With another number of processes, shares of a batch and random draws would differ. A finished run may be trained
+        longer, at the learning rate of the longer schedule.
         """
         saved, epochs = self.experiment, experiment.training.epochs
         if self.epoch == saved.training.epochs < epochs:
             saved = replace(saved, training=replace(saved.training, epochs=epochs))
         check_same_experiment(self.path, saved, experiment)
-        if (count := len(self.state["ranks"])) != ranks.count:
+        if (count := len(self.contents["ranks"])) != ranks.count:
             raise CltoolsError(f"{self.path} is of {count} processes, not {ranks.count}; resume with as many.")
 
     def check_same_parts(self, now: Mapping[str, str], *, finished: bool) -> None:
-        """Refuse to go on without an object that the run was begun with, or with one that it was begun without.
+        """Raise an error unless the objects passed to `fit` are those that the run was started with.
 
-        A finished run needs none of them again.
+        For a finished run, objects may be left out.
         """
         before = {name: was for name, was in self.given.items() if name in now or not finished}
         if other := sorted({f"{name}=" for name, _ in before.items() ^ now.items()}):
-            wrong = f"{self.path} was begun with other objects for {', '.join(other)}, which no config names: {before}."
+            wrong = f"{self.path} was begun with other objects for {', '.join(other)}, not in its config: {before}."
             raise CltoolsError(f"{wrong} These are {now}. Give the same, or start a new run in another folder.")
 
     def check_same_images(self, images: TrainedOn) -> None:
-        """Refuse to go on with other images than those trained on so far."""
+        """Raise an error unless the images are those trained on so far."""
         if difference := self.images.difference(images):
             raise CltoolsError(f"{self.path} was trained on {self.images}. {difference} Resume with the same images.")
 
     def environment_changes(self, device: torch.device) -> list[str]:
-        """What differs from where it was made; with none, the resumed run repeats bit for bit."""
-        before, now = self.state["environment"], environment(device)
+        """Return how the environment has changed since the checkpoint; without changes, resuming is exact."""
+        before, now = self.contents["environment"], environment(device)
         return [f"{name}: {before[name]} → {now[name]}" for name in now if now[name] != before[name]]
 
-    def restore(self, learner: Learner) -> Progress:
-        """Put the state into a learner of the same experiment; returns how far it had come.
+    def restore(self, state: TrainState) -> Progress:
+        """Load the checkpoint into a training state of the same experiment, and return the saved progress.
 
         Raises:
-            Exception: the learner has another backbone or optimizer.
+            Exception: the training state has another backbone or optimizer.
         """
-        state, own = self.state, self.state["ranks"][learner.ranks.rank]
-        learner.encoder.load_state_dict(state["encoder"])
-        _restore_optimizer(learner.optimizer, state)
-        learner.step = state["step"]
-        learner.shuffler.set_state(state["shuffler"])
-        if state["environment"]["device"] == learner.device.type:  # a generator reads its own device's states only
-            learner.draws.set_state(state["draws"])
-            learner.chance.set_state(own["chance"])
+        contents, own = self.contents, self.contents["ranks"][state.ranks.rank]
+        state.encoder.load_state_dict(contents["encoder"])
+        _restore_optimizer(state.optimizer, contents)
+        state.step = contents["step"]
+        state.order_rng.set_state(contents["shuffler"])
+        if contents["environment"]["device"] == state.device.type:  # else the state does not fit the generator
+            state.view_rng.set_state(contents["draws"])
+            state.rule_rng.set_state(own["chance"])
         else:
-            reseed(learner)
-        self.restore_memory(learner.memory)
-        for name, tensor in (learner.rule_state or {}).items():
-            tensor.copy_(state["rule_state"][name])
+            reseed(state)
+        self.restore_memory(state.memory)
+        for name, tensor in (state.rule_state or {}).items():
+            tensor.copy_(contents["rule_state"][name])
         if (partial := own["partial"]) is None:
             return Progress(self.epoch)
-        sums = EpochSums(learner.device, learner.ranks)
+        sums = EpochSums(state.device, state.ranks)
         sums.load_state_dict(partial["sums"])
-        for statistic, saved in zip(statistics(learner), partial["statistics"], strict=True):
+        for statistic, saved in zip(statistics(state), partial["statistics"], strict=True):
             statistic.copy_(saved)
         return Progress(self.epoch, partial["steps"], partial["shuffler_state"], partial["seconds"], sums)
 
     def restore_memory(self, memory: Memory | None) -> None:
-        """Put momentum copy and queue into the memory of a learner or run of the same experiment."""
+        """Load the momentum copy and the queue into the memory of a training state or run of the same experiment."""
         if memory is not None:
-            memory.copy.load_state_dict(self.state["momentum_copy"])
-            memory.queue.load_state_dict(self.state["queue"])
+            memory.copy.load_state_dict(self.contents["momentum_copy"])
+            memory.queue.load_state_dict(self.contents["queue"])
 
 
 def checksum_of(tensors: Mapping[str, Tensor], about: str) -> str:
-    """A checksum of tensors, their names, types and shapes, and of what a text says about them."""
+    """Return a checksum of tensors, their names, types and shapes, and of a text about them."""
     total = crc32(about.encode())
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()
@@ -229,42 +229,42 @@ def checksum_of(tensors: Mapping[str, Tensor], about: str) -> str:
     return f"{total:08x}"
 
 
-def checksums(value: Any, place: str = "") -> Iterator[tuple[str, str]]:
-    """By its place in a state, such as `rows[0].loss`, what tells a value from any other."""
+def checksums(value: Any, key_path: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the path of each value in nested contents, such as `.rows[0].loss`, with its checksum or `repr`."""
     if isinstance(value, Mapping | list | tuple) and value:
         inner = value.items() if isinstance(value, Mapping) else enumerate(value)
         for key, each in inner:
-            yield from checksums(each, f"{place}.{key}" if isinstance(key, str) else f"{place}[{key!r}]")
+            yield from checksums(each, f"{key_path}.{key}" if isinstance(key, str) else f"{key_path}[{key!r}]")
     elif not isinstance(value, Tensor):
-        yield place, repr(value)
-    elif value.nbytes <= value.untyped_storage().nbytes():  # else it repeats numbers, and may exceed the memory
-        yield place, checksum_of({"": value}, "")
+        yield key_path, repr(value)
+    elif value.nbytes <= value.untyped_storage().nbytes():  # else it is an expanded view, and may exceed the memory
+        yield key_path, checksum_of({"": value}, "")
 
 
-def _restore_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
-    """Put the optimizer's state back; whether it is fused stays as this device takes it, not the one before."""
-    now, before = type(optimizer).__qualname__, state["optimizer_class"]
+def _restore_optimizer(optimizer: torch.optim.Optimizer, contents: Mapping[str, Any]) -> None:
+    """Restore the optimizer's state, but keep `fused` as it is for the present device."""
+    now, before = type(optimizer).__qualname__, contents["optimizer_class"]
     if now != before:
         raise CltoolsError(f"it holds the state of {before}, and this is {now}")
     fused = [group["fused"] for group in optimizer.param_groups if "fused" in group]
-    optimizer.load_state_dict(state["optimizer"])
+    optimizer.load_state_dict(contents["optimizer"])
     for group, own in zip(optimizer.param_groups, fused, strict=False):
         group["fused"] = own
 
 
-def _partial(learner: Learner, progress: Progress) -> dict[str, Any] | None:
-    """What this rank has of an epoch under way, on the CPU: running statistics too, which ranks average at its end."""
+def _partial(state: TrainState, progress: Progress) -> dict[str, Any] | None:
+    """Return this rank's part of the current epoch, on the CPU, with the running statistics, which differ by rank."""
     if progress.sums is None:
         return None
     sums = {k: v.cpu() if isinstance(v, Tensor) else v for k, v in progress.sums.state_dict().items()}
-    so_far = {name: getattr(progress, name) for name in ("steps", "shuffler_state", "seconds")}
-    return {**so_far, "sums": sums, "statistics": [statistic.cpu() for statistic in statistics(learner)]}
+    so_far = {"steps": progress.steps, "shuffler_state": progress.order_state, "seconds": progress.seconds}
+    return {**so_far, "sums": sums, "statistics": [statistic.cpu() for statistic in statistics(state)]}
 
 
 def check_same_experiment(path: Path, saved: Experiment, experiment: Experiment) -> None:
-    """Refuse to resume with other settings than those saved at `path`, and say which differ.
+    """Raise an error that lists the settings that differ from those saved at `path`.
 
-    Where data lie, where the run computes and how often it saves change no result, and may differ.
+    Settings that change no result may differ: the data's location, the device and how often checkpoints are saved.
     """
     if changed := "\n  ".join(str(each) for each in differences(saved, experiment) if each.decides):
         raise CltoolsError(f"{path} was made with other settings; resume with the same:\n  {changed}")

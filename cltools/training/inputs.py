@@ -1,4 +1,4 @@
-"""What a training is given: the images of its experiment, and the parts that come from outside of cltools.
+"""The inputs of a training: the images of its experiment, and the parts that users provide.
 
 Legend: B images, H and W height and width.
 """
@@ -30,15 +30,15 @@ DIGEST = 16  # bytes
 
 @dataclass(frozen=True)
 class Parts:
-    """What stands in place of the recipe's own parts; None, or no protocol, for those that are the recipe's.
+    """The user's parts that replace those of the recipe; None, or no protocol, keeps the recipe's.
 
     Attributes:
         backbone: module [B, 3, H, W] → [B, D].
         views: see `Views`.
-        optimizer: makes the optimizer of the encoder's parameters.
-        protocols: by column of the history.
-        given: which of these, or of the images, `fit` was given as objects, and what each was. No config names them, so
-            that a run with any does not repeat from its config alone.
+        optimizer: a function that returns the optimizer of the encoder's parameters.
+        protocols: functions by the name of their history column.
+        given: descriptions, by name, of those parts and images that were passed to `fit` as objects. The config cannot
+            name them, so with any of them the config alone does not reproduce the run.
     """
 
     backbone: nn.Module | None = None
@@ -49,10 +49,10 @@ class Parts:
 
     @classmethod
     def of(cls, experiment: Experiment, *, images: ImageSet | None = None, **objects: Any) -> "Parts":
-        """The parts that were given as objects; the images are only told of.
+        """Return the parts that were passed as objects; of the images, only a description is kept.
 
         Raises:
-            TypeError: a part of another kind than is wanted.
+            TypeError: a part has the wrong type.
             ValueError: the experiment names the same part.
         """
         given = {name: value for name, value in {"images": images, **objects}.items() if value is not None}
@@ -61,15 +61,15 @@ class Parts:
                 raise CltoolsError(f"Both {name}= and outside.{name} ({named}) are given; leave one of them out.")
             _check_kind(name, value, f"{name}=")
         parts = {name: value for name, value in given.items() if name != "images"}
-        return cls(**parts, given={name: _said(value) for name, value in given.items()})
+        return cls(**parts, given={name: _description(value) for name, value in given.items()})
 
     def resolved(self, experiment: Experiment, *wanted: str) -> "Parts":
-        """With these parts as the experiment names them, if it does; a named backbone has the seed's weights.
+        """Add those of the wanted parts that the experiment names; a named backbone is initialised by the seed.
 
-        Torch's generator is left as it was.
+        Torch's default generator keeps its state.
 
         Raises:
-            TypeError, ValueError: a name under which nothing is found, or something of another kind than is wanted.
+            TypeError, ValueError: a name refers to nothing, or to an object of the wrong type.
         """
         parts: dict[str, Any] = {}
         for part in wanted:
@@ -86,14 +86,14 @@ class Parts:
 
 
 RECIPE = Parts()
-"""Nothing in place of the recipe's parts."""
+"""The recipe without any of the user's parts."""
 
 
 def named(part: str, name: str) -> Callable[..., Any]:
-    """What is called by the name "module:callable"; its module is imported.
+    """Import the module of a name "module:callable" and return the callable.
 
     Raises:
-        ValueError: no such module, or nothing in it that can be called by that name.
+        ValueError: there is no such module, or no callable of that name in it.
     """
     module, _, path = name.partition(":")
     found: Any = imported(module, f"outside.{part} is {name!r}")
@@ -114,27 +114,27 @@ def drawn_view(
 
     Args:
         images: uint8 [B, 3, H, W].
-        settings: of `augment`, which draws where there are no views of one's own.
-        views: one's own. They view all images, of which the share is then taken, so that several processes see the
-            views that one would see.
-        generator: of the draws, on the images' device.
+        settings: settings of `augment`, which is used unless `views` is given.
+        views: the user's function. It is called on all images, and the share is taken from its result, so that several
+            processes see the same views as a single one.
+        generator: generator on the images' device.
         share: which images of the batch; None for all.
 
     Raises:
-        ValueError: views of one's own that return something else.
+        ValueError: the user's views return something else.
     """
     share = slice(0, len(images)) if share is None else share
     if views is None:
         return augment(images[share], settings, generator=generator, among=(share.start, len(images)))
-    made = views(images, generator=generator)
-    if not isinstance(made, Tensor) or made.ndim != 4 or made.shape[:2] != images.shape[:2]:
-        found = [*made.shape] if isinstance(made, Tensor) else described(made)
-        raise CltoolsError(f"views made {found} of images {[*images.shape]}; it must return one view of each.")
-    return made[share]
+    view = views(images, generator=generator)
+    if not isinstance(view, Tensor) or view.ndim != 4 or view.shape[:2] != images.shape[:2]:
+        result = [*view.shape] if isinstance(view, Tensor) else f"a value that is {described(view)}"
+        raise CltoolsError(f"views returned {result} for images {[*images.shape]}; it must return one view of each.")
+    return view[share]
 
 
 def _check_kind(name: str, value: Any, where: str) -> None:
-    """Refuse a part that cannot be what it is given as."""
+    """Raise an error if a part has the wrong type."""
     fits, wanted = _KINDS[name]
     if not fits(value):
         raise foreign(value, f"{where}: {wanted},")
@@ -150,11 +150,11 @@ _KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
         "a mapping of names to functions of a run, {'mine': lambda run: 1.0}",
     ),
 }
-"""By the part: whether an object can be one, and what is wanted."""
+"""For each part, a check of its type and a description of that type."""
 
 
-def _said(value: Any) -> str:
-    """What an object is, for people: a function's or a class's name, the names of images and of protocols."""
+def _description(value: Any) -> str:
+    """Describe an object in words: the name of a function, class or image set, or the names of protocols."""
     if isinstance(value, ImageSet):
         return value.name
     if isinstance(value, Mapping):
@@ -165,18 +165,18 @@ def _said(value: Any) -> str:
 
 @dataclass(frozen=True)
 class TrainedOn:
-    """What a checkpoint remembers of the training images, to recognise them, their ids and labels, and their order.
+    """The identity of the training images, their ids, labels and order, as stored in a checkpoint.
 
     Attributes:
-        name: of the set.
-        count: how many images.
-        given: whether they were given to `fit(images=…)` in place of the experiment's.
-        pixels: digest of all pictures in their order, with their size.
-        pictures: digest of all pictures whatever their order, by which the same ones in another order are known.
+        name: name of the set.
+        count: number of images.
+        given: whether they were passed to `fit(images=…)` instead of being the experiment's.
+        pixels: digest of all images in order, with their size.
+        pictures: digest of all images regardless of order, to recognise the same images in another order.
         ids: digest of the ids in order.
         labels: digest of the labels in order.
 
-    Digests are empty in records of the first edition, which kept a sum of pixels.
+    Digests are empty in records of the first edition, which stored a sum of pixels.
     """
 
     name: str
@@ -189,20 +189,20 @@ class TrainedOn:
 
     @classmethod
     def of(cls, images: ImageSet, *, given: bool) -> "TrainedOn":
-        """What to remember of these images."""
+        """Compute the identity of these images."""
         array = images.images.cpu().contiguous().numpy()
         shape = f"{array.dtype} {array.shape}".encode()
-        each = [blake2b(picture, digest_size=DIGEST).digest() for picture in array]  # a map is read once, in order
+        each = [blake2b(image, digest_size=DIGEST).digest() for image in array]  # reads a mapped file in order
         digests = [_digest(shape, *each), _digest(shape, *sorted(each))]
         digests += [_digest(known.cpu().contiguous().numpy().tobytes()) for known in (images.ids, images.labels)]
         return cls(images.name, len(images), given, *digests)
 
     def difference(self, other: "TrainedOn") -> str:
-        """What tells other images from these, as a sentence; empty where they are the same."""
+        """Return a sentence that says how other images differ from these; empty if they are the same."""
         if (self.name, self.count, self.given) != (other.name, other.count, other.given):
             return f"These are {other}."
         if self.pixels != other.pixels and self.pictures == other.pictures:
-            return "These are the same pictures in another order."
+            return "These are the same images in another order."
         parts = [part for part in ("pixels", "ids", "labels") if getattr(self, part) != getattr(other, part)]
         return f"These have other {' and '.join(parts)}." if parts else ""
 
@@ -216,9 +216,9 @@ def _digest(*parts: bytes) -> str:
 
 
 def training_images(experiment: Experiment, images: ImageSet | None = None) -> tuple[ImageSet, ImageSet | None]:
-    """Images to train on (`images`, if given, in place of the experiment's), and those of split "val".
+    """Return the images to train on (`images` or else the experiment's) and those of split "val".
 
-    These are held out of them, or, where no share is, those that a folder has in a split of its own.
+    The latter are held out of the former, or, without `data.holdout`, come from a folder's own split; else None.
     """
     data = experiment.data
     if images is not None:
@@ -237,13 +237,13 @@ def training_images(experiment: Experiment, images: ImageSet | None = None) -> t
 
 
 def evaluation_images(experiment: Experiment) -> ImageSet:
-    """The test images, all of them.
+    """Return all test images.
 
     Raises:
-        ValueError: the experiment names images of one's own, of which there is no test split.
+        ValueError: the experiment names the user's images, which have no test split.
     """
     if experiment.outside.images is not None:
-        raise CltoolsError('Own images have no test split; judge on "val" (data.holdout), or call cltools.evaluate.')
+        raise CltoolsError('Your own images have no test split; use "val" (data.holdout) or cltools.evaluate.')
     return _load(experiment, "test", None)
 
 

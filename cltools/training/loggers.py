@@ -1,4 +1,4 @@
-"""The history for TensorBoard or Weights & Biases: callbacks of `fit`. A library is needed only where it is used."""
+"""Callbacks of `fit` that log the history to TensorBoard or Weights & Biases. Each imports its library when used."""
 
 import math
 from collections.abc import Callable
@@ -12,29 +12,29 @@ from cltools.training.run import Run
 
 
 def _scalars(run: Run) -> list[tuple[int, dict[str, float]]]:
-    """Each epoch, and its figures; what was not measured is left out."""
+    """Return the epochs with their figures, without those that were not measured."""
     rows = ({name: x for name, x in row.items() if not math.isnan(x)} for row in run.history.rows)
     return [(int(row.pop("epoch")), row) for row in rows]
 
 
 class TensorBoard:
-    """Writes each new row of the history as scalars, the epoch as step: `fit(…, callbacks=[TensorBoard(folder)])`.
+    """Writes each new row of the history as scalars by epoch: `fit(…, callbacks=[TensorBoard(folder)])`.
 
-    A run that is begun or resumed is written from its first epoch on, in place of whatever the folder held.
+    A run that is started or resumed is written from its first epoch on and replaces what the folder held.
     """
 
     def __init__(self, folder: str | Path) -> None:
-        """A callback that writes into `folder`; ValueError where TensorBoard is not installed."""
+        """Create a callback that writes into `folder`; ValueError if TensorBoard is not installed."""
         if find_spec("tensorboard") is None:
             raise CltoolsError("tensorboard is not installed; install it with: pip install tensorboard")
         self.folder, self.written = str(folder), 0
         self.writer: Any = None
 
     def __call__(self, run: Run) -> None:
-        """Write the rows that are not written yet."""
+        """Write the rows that have not been written yet."""
         from torch.utils.tensorboard import SummaryWriter
 
-        if self.writer is None or len(run.history.rows) <= self.written:  # of another run, or a resumed one
+        if self.writer is None or len(run.history.rows) <= self.written:  # another run, or a resumed one
             self.writer, self.written = SummaryWriter(self.folder, purge_step=1), 0
         for epoch, row in _scalars(run)[self.written :]:
             for name, value in row.items():
@@ -47,13 +47,13 @@ class WandB:
     """Logs each new row of the history to Weights & Biases: `fit(…, callbacks=[WandB(folder)])`."""
 
     def __init__(self, folder: str | Path, project: str = "cltools") -> None:
-        """A callback that keeps its files in `folder`; ValueError where wandb is not installed."""
+        """Create a callback that stores its files in `folder`; ValueError if wandb is not installed."""
         if find_spec("wandb") is None:
             raise CltoolsError("wandb is not installed; install it with: pip install wandb")
         self.folder, self.project, self.written = Path(folder), project, 0
 
     def __call__(self, run: Run) -> None:
-        """Log the rows that are not logged yet."""
+        """Log the rows that have not been logged yet."""
         import wandb
 
         if not self.written:
@@ -64,4 +64,4 @@ class WandB:
 
 
 LOGS: dict[str, Callable[[Path], Callable[[Run], None]]] = {"tensorboard": TensorBoard, "wandb": WandB}
-"""What `cltools train --log` takes."""
+"""The values of `cltools train --log`."""

@@ -1,7 +1,7 @@
-"""What a run leaves to be read: its history, a row per epoch as CSV, and its record, `record.json`.
+"""A run's history, a CSV file with a row per epoch, and its record, `record.json`.
 
-The record says what was asked, where it was trained and what came out. Metrics are summed on the device and fetched
-once per epoch.
+The record holds the settings, the environment and the results. Metrics are summed on the device and fetched once per
+epoch.
 """
 
 import csv
@@ -37,26 +37,26 @@ COLUMNS = (
     "epoch", "loss", "mined_purity", "false_negative_share", *(band.name.lower() for band in Band), "seconds",
     "views_per_second", "knn", "effective_rank",
 )  # fmt: skip
-"""Columns of every history; those of protocols of one's own come after them."""
+"""Columns of every history; those of the user's protocols follow them."""
 NEVER = 2**62
 """The step of an event that did not happen."""
 
 
 @dataclass
 class History:
-    """Rows of a run, one per epoch: the entries of `COLUMNS`, and one for each protocol of one's own.
+    """Rows of a run, one per epoch, with the entries of `COLUMNS` and one for each of the user's protocols.
 
-    What is measured after some epochs only is nan in the others.
+    A metric that was not measured after an epoch is nan.
     """
 
     rows: list[Row] = field(default_factory=list)
 
     def column(self, name: str) -> list[float]:
-        """One column over the epochs."""
+        """Return one column over the epochs."""
         return [row[name] for row in self.rows]
 
     def save(self, path: Path) -> None:
-        """Write the rows as CSV; the file is replaced whole."""
+        """Write the rows as CSV; the file is replaced atomically."""
         with replacing(path) as part, part.open("w", encoding="utf-8", newline="") as file:
             if self.rows:
                 writer = csv.writer(file)
@@ -70,15 +70,15 @@ class History:
         Raises:
             ValueError: the file is damaged or foreign.
         """
-        with reading(f"{path} is not a history of ours", "Move it away, and the run loads."):
+        with reading(f"{path} is not a history written by cltools", "Move it away to load the run without it."):
             text = path.read_text(encoding="utf-8-sig")
             head, *lines = csv.reader(io.StringIO(text, newline=""), strict=True) if text else [[]]
             names = [*map(text_of, head)]
             rows = [{k: float(v) if v else math.nan for k, v in zip(names, line, strict=True)} for line in lines]
             if any(row.get("epoch") != epoch for epoch, row in enumerate(rows, 1)):
-                raise CltoolsError("its rows are not of epochs 1, 2, 3, …")
+                raise CltoolsError("its rows are not those of epochs 1, 2, 3, …")
             if text and (not text.endswith("\n") or len({*names}) < len(names) or not {*COLUMNS} <= {*names}):
-                raise CltoolsError("the end of its last line is missing, or a column, or one stands twice")
+                raise CltoolsError("its last line is cut off, or a column is missing or occurs twice")
         return cls(rows)
 
 
@@ -89,15 +89,15 @@ def _text(value: float) -> str:
 
 
 def diverged(what: str) -> FloatingPointError:
-    """The error that stops a training gone wrong before anything of it is saved."""
+    """Return the error that stops a diverged training before its state is saved."""
     remedy = "Lower the learning rate, raise the temperature, or train in float32."
-    return FloatingPointError(f"{what}; training stopped. The last checkpoint is from before it. {remedy}")
+    return FloatingPointError(f"{what}; training stopped. The last checkpoint is from before that. {remedy}")
 
 
 def tally_of(band: Tensor, same_class: Tensor | None) -> Tensor:
-    """How many keys of a selection's bands [B, K] got each code of `Band`, and how many of these are of their class.
+    """Count the keys with each code of `Band` in a selection's bands [B, K], and those of them of the anchor's class.
 
-    Asks the device nothing.
+    Does not wait for the device.
 
     Returns:
         int64 [2, 7]; without labels [1, 7].
@@ -112,9 +112,9 @@ def tally_of(band: Tensor, same_class: Tensor | None) -> Tensor:
 
 
 class EpochSums:
-    """Sums of an epoch's metrics and the first step with a non-finite loss, kept on the device until `fetch`.
+    """Sums of an epoch's metrics and the first step with a non-finite loss, on the device until `fetch`.
 
-    Each rank sums over its own anchors; `fetch` puts them together.
+    Each rank sums over its own anchors; `fetch` combines the ranks.
     """
 
     def __init__(self, device: torch.device, ranks: Ranks = ALONE) -> None:
@@ -125,7 +125,7 @@ class EpochSums:
         self.steps = self.anchors = 0
 
     def add(self, step: int, loss: Tensor, tally: Tensor, anchors: int) -> None:
-        """Take in one step; asks the device nothing."""
+        """Add one step, without waiting for the device."""
         loss = loss.detach()
         self.bad_step = torch.where(loss.isfinite(), self.bad_step, self.bad_step.clamp(max=step))
         self.loss += loss
@@ -134,7 +134,7 @@ class EpochSums:
         self.anchors += anchors
 
     def fetch(self) -> Row:
-        """The epoch's means; purity and false-negative share are nan without labels or where nothing was chosen.
+        """Return the epoch's means; purity and false-negative share are nan without labels or without chosen keys.
 
         Raises:
             FloatingPointError: a step's loss was not finite; the message names the first.
@@ -151,11 +151,11 @@ class EpochSums:
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """This rank's sums so far; loads with `weights_only=True`."""
+        """Return this rank's sums so far; they load with `weights_only=True`."""
         return {name: value for name, value in vars(self).items() if name != "ranks"}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from sums that `state_dict` gave."""
+        """Continue from the sums that `state_dict` returned."""
         for name, value in state.items():
             setattr(self, name, value.to(self.loss.device) if isinstance(value, Tensor) else value)
 
@@ -169,24 +169,24 @@ def _share(part: float, whole: int) -> float:
 KIND, FORMAT, RECORD = "run", 2, "record.json"
 Plain = Mapping[str, Any]
 Split = Literal["test", "val"]
-"""What is judged on: the test images, or training images held out."""
+"""The images that a run is evaluated on: the test images, or training images held out."""
 
 
 @dataclass(frozen=True)
 class Stretch:
-    """Epochs of a run that were trained in the same surroundings; by default, those of which nothing is known.
+    """Epochs of a run that were trained in the same environment; the defaults mean that nothing is known.
 
-    Most runs have one stretch. A run that was resumed elsewhere has more.
+    Most runs have one stretch. A run that was resumed in another environment has several.
 
     Attributes:
-        from_epoch: the first of them, counted from 1.
-        command: the one that began the stretch; resuming in the same surroundings does not change it.
-        commit: of the code.
-        versions: of Python and of the libraries.
+        from_epoch: the first epoch of the stretch, counted from 1.
+        command: the command that began the stretch; resuming in the same environment does not change it.
+        commit: commit of the code.
+        versions: versions of Python and of the libraries.
         hardware: device, threads, and number of processes.
-        warm_epochs: those of the run that this one started from; they count in the first stretch alone.
-        asked: epochs asked for then, by which the learning rate went; 0 where that is not known. A finished run that is
-            trained longer has a stretch for each.
+        warm_epochs: epochs of the run that this one started from; only the first stretch's value counts.
+        asked: number of epochs requested then, which set the learning rate's schedule; 0 if unknown. A finished run
+            that is trained longer has a stretch for each number.
     """
 
     from_epoch: int = 1
@@ -198,21 +198,21 @@ class Stretch:
     asked: int = 0
 
     @property
-    def surroundings(self) -> dict[str, Any]:
-        """What must be equal for two stretches to be one: code, versions and hardware."""
+    def environment(self) -> dict[str, Any]:
+        """Code, versions and hardware, which are the same throughout a stretch."""
         return {"commit": self.commit, "versions": self.versions, "hardware": self.hardware}
 
 
 @dataclass(frozen=True)
 class Measured:
-    """An epoch's mean loss, and the kNN accuracy after it in percent; None where it was not measured."""
+    """An epoch's mean loss, and the kNN accuracy after it in percent; None if it was not measured."""
 
     epoch: int
     loss: float
     knn: float | None
 
 
-_PLACE = [("figures", tuple[str, ...]), ("commit", str), ("versions", Plain), ("hardware", Plain)]
+_ORIGIN = [("figures", tuple[str, ...]), ("commit", str), ("versions", Plain), ("hardware", Plain)]
 REPORT = make_dataclass(
     "Report",
     [
@@ -220,30 +220,31 @@ REPORT = make_dataclass(
         *((name, int | None, None) for name in ("steps", "train_images", "test_images", "linear_epochs")),
         *((name, float | None, None) for name in (*PROTOCOLS, "uniformity")),
         ("per_class", Mapping[str, Mapping[str, float | None]], None),
-        ("elsewhere", tuple[make_dataclass("Elsewhere", _PLACE), ...], None),  # type: ignore[misc]
+        ("elsewhere", tuple[make_dataclass("Elsewhere", _ORIGIN), ...], None),  # type: ignore[misc]
     ],
 )
-"""The entries of a report, and their types; `cltools.evaluate` says what they mean."""
+"""The entries of a report and their types; their meaning is documented at `cltools.evaluate`."""
 
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What is known of a run as it stands.
+    """The record of a run in its present state.
 
     Attributes:
-        experiment: every setting, as `to_plain` gives them: a reader's own rule need not be known to read a record.
-        backbone: its name, or the class of one's own.
-        images: what it was trained on; None where that is not known.
-        stretches: one at least, the last one last.
-        epochs: how many are done.
-        steps: of the epoch under way, where the run was stopped within one.
-        seconds: of training, in all epochs.
+        experiment: every setting, as returned by `to_plain`, so that a record can be read without the class of a user's
+            rule.
+        backbone: name of the backbone, or the class of a user's backbone.
+        images: the training images; None if unknown.
+        stretches: at least one, in order.
+        epochs: number of completed epochs.
+        steps: completed steps of the current epoch, if the run was stopped within an epoch.
+        seconds: training time, summed over all epochs.
         views_per_second: the median over epochs; None before the first.
-        judged: the split that kNN was measured on while training; None where it was not.
-        by_epoch: loss and accuracy.
-        evaluations: by split, the report of `Run.evaluate` on the encoder as it stands.
-        given: parts that `fit` was given as objects, and what each was; a run with any does not repeat from its
-            experiment alone. Older records lack it.
+        judged: the split that kNN was measured on while training; None if it was not measured.
+        by_epoch: loss and accuracy of each epoch.
+        evaluations: by split, the report of `Run.evaluate` on the present encoder.
+        given: descriptions of the parts passed to `fit` as objects, by name; with any, the experiment alone does not
+            reproduce the run. Older records lack it.
     """
 
     experiment: Plain
@@ -266,27 +267,27 @@ class RunRecord:
 
     @property
     def asked(self) -> int:
-        """How many epochs were asked for."""
+        """The number of epochs requested."""
         return int(self.experiment["training"]["epochs"])
 
     @property
     def shorter(self) -> list[int]:
-        """Epochs asked for before, of a finished run that was trained longer."""
+        """The numbers of epochs requested earlier, for a finished run that was trained longer."""
         return [each.asked for each in self.stretches if each.asked not in (0, self.asked)]
 
     @property
     def warm_epochs(self) -> int:
-        """Epochs of another run that this one started from."""
+        """The number of epochs of the run that this one started from."""
         return self.stretches[0].warm_epochs
 
     @classmethod
     def of(cls, run: "Run", before: "RunRecord | None") -> "RunRecord":
-        """The record of a run as it stands.
+        """Return the record of a run in its present state.
 
         Args:
-            run: that it tells of.
-            before: the record so far. Its stretches stay as far as the run goes on from them, its evaluations where
-                no step was trained since.
+            run: the run to describe.
+            before: the record so far. Stretches that the run continues from are kept, and so are evaluations if no step
+                was trained since.
         """
         experiment, rows, module = run.experiment, run.history.rows, run.bare().backbone
         known = [Measured(int(r["epoch"]), r["loss"], None if math.isnan(r["knn"]) else r["knn"]) for r in rows]
@@ -295,7 +296,7 @@ class RunRecord:
             to_plain(experiment),
             type(module.module).__name__ if isinstance(module, OwnBackbone) else experiment.encoder.backbone,
             run.images or (before.images if before else None),
-            _stretches(run.here, before.stretches if before else ()),
+            _stretches(run.stretch, before.stretches if before else ()),
             epochs=len(rows),
             steps=run.steps,
             seconds=sum(row["seconds"] for row in rows),
@@ -306,10 +307,10 @@ class RunRecord:
             given=run.parts.given,
         )
 
-    def evaluated(self, report: Plain, here: Stretch) -> "RunRecord":
-        """The record with what was measured now; figures of the same split that were not measured again stay.
+    def evaluated(self, report: Plain, present: Stretch) -> "RunRecord":
+        """Return the record with a new report; figures of the same split that it lacks are kept from the old report.
 
-        Figures measured in other surroundings than those of the last epoch are named in the report's "elsewhere".
+        Figures measured in another environment than that of the last epoch are listed in the report's "elsewhere".
         """
         old = self.evaluations.get(report["split"], {})
         merged = {**old, **report}
@@ -318,45 +319,47 @@ class RunRecord:
         figures = [name for name, value in report.items() if isinstance(value, float)]
         others = [(it, [name for name in it["figures"] if name not in figures]) for it in merged.pop("elsewhere", [])]
         elsewhere = [{**other, "figures": rest} for other, rest in others if rest]
-        if here.surroundings != self.stretches[-1].surroundings:
-            elsewhere.append({"figures": figures, **here.surroundings})
+        if present.environment != self.stretches[-1].environment:
+            elsewhere.append({"figures": figures, **present.environment})
         if elsewhere:
             merged["elsewhere"] = elsewhere
         return replace(self, evaluations={**self.evaluations, report["split"]: merged})
 
     def to_plain(self) -> dict[str, Any]:
-        """The record as an object of JSON."""
+        """Return the record as a JSON object."""
         return {"kind": KIND, "format": FORMAT, **asdict(self)}
 
     @classmethod
     def from_plain(cls, path: Path, plain: Plain) -> "RunRecord":
-        """The record that `to_plain` gave.
+        """Build the record from what `to_plain` returned.
 
         Args:
-            path: where it lies, for messages.
-            plain: what was read there.
+            path: path of its file, for messages.
+            plain: the object that was read from it.
 
         Raises:
             ValueError: it is damaged, foreign, or of another version.
         """
-        told = check_record(path, plain, KIND, form=FORMAT)
+        checked = check_record(path, plain, KIND, form=FORMAT)
         with reading(f"{path} is damaged or of another version"):
-            record = from_plain(cls, told, "record")
+            record = from_plain(cls, checked, "record")
             settings_of(record.experiment)
             if not record.stretches or min(record.epochs, record.steps, record.seed, record.asked - 1) < 0:
-                raise CltoolsError("record has no stretch, or epochs, steps or a seed below 0.")
+                raise CltoolsError("record has no stretch, or epochs, steps or a seed are below 0.")
             if [row.epoch for row in record.by_epoch] != [*range(1, len(record.by_epoch) + 1)]:
-                raise CltoolsError("record.by_epoch has other epochs than 1, 2, 3, …")
+                raise CltoolsError("record.by_epoch has epochs other than 1, 2, 3, …")
             for split, report in record.evaluations.items():
                 from_plain(REPORT, report, f"record.evaluations.{split}")
         return replace(record, experiment=plain["experiment"])
 
 
 def settings_of(plain: Plain) -> dict[str, Any]:
-    """Recorded settings, checked, with what a newer version has besides; a rule, which need not be known, as recorded.
+    """Return recorded settings, checked and completed with newer settings' defaults; rules are returned as recorded.
+
+    The rules' classes need not be known.
 
     Raises:
-        ValueError: they are no settings of an experiment.
+        ValueError: they are not the settings of an experiment.
     """
     rules = {name: plain[name] for name in ("positives", "negatives") if name in plain}
     for name, rule in rules.items():
@@ -365,25 +368,25 @@ def settings_of(plain: Plain) -> dict[str, Any]:
     return {**to_plain(from_plain(Experiment, {name: plain[name] for name in plain if name not in rules})), **rules}
 
 
-def stretch_here(
+def new_stretch(
     device: torch.device, *, ranks: int = 1, after: int = 0, warm_epochs: int = 0, asked: int = 0
 ) -> Stretch:
-    """The stretch that this process begins.
+    """Return the stretch that this process begins.
 
     Args:
-        device: where the encoder is.
-        ranks: how many processes train.
-        after: epochs that were done before.
-        warm_epochs: those of the run that this one started from.
-        asked: epochs asked for.
+        device: the encoder's device.
+        ranks: number of training processes.
+        after: number of epochs completed before.
+        warm_epochs: epochs of the run that this one started from.
+        asked: number of epochs requested.
     """
-    here = provenance(device)
-    here["hardware"]["ranks"] = ranks
-    return Stretch(after + 1, **here, warm_epochs=warm_epochs, asked=asked)
+    origin = provenance(device)
+    origin["hardware"]["ranks"] = ranks
+    return Stretch(after + 1, **origin, warm_epochs=warm_epochs, asked=asked)
 
 
 def read_run_record(folder: Path) -> RunRecord | None:
-    """The record in a run's folder; None where there is none.
+    """Return the record in a run's folder; None if there is none.
 
     Raises:
         ValueError: it is damaged, foreign, or of another version.
@@ -391,17 +394,17 @@ def read_run_record(folder: Path) -> RunRecord | None:
     path = folder / RECORD
     if not path.exists():
         return None
-    with reading("The record of the run", "Nothing was changed. The run needs none: move it away for a new one."):
+    with reading("The record of the run", "Nothing was changed. Move it away, and a new one will be written."):
         return RunRecord.from_plain(path, read_record(path))
 
 
-def _stretches(here: Stretch | None, before: Sequence[Stretch]) -> tuple[Stretch, ...]:
-    """All stretches of a run, the last one last: those before that it goes on from, then this process's."""
-    if here is None:
+def _stretches(present: Stretch | None, before: Sequence[Stretch]) -> tuple[Stretch, ...]:
+    """Return all stretches of a run in order: the earlier ones that it continues from, then this process's."""
+    if present is None:
         return tuple(before) or (Stretch(),)
-    known = [stretch for stretch in before if stretch.from_epoch < here.from_epoch]
-    if not known and here.from_epoch > 1:
+    known = [stretch for stretch in before if stretch.from_epoch < present.from_epoch]
+    if not known and present.from_epoch > 1:
         known = [Stretch()]
-    # The command that began a stretch stays: those that went on with it are that command and --resume.
-    goes_on = known and known[-1].surroundings == here.surroundings and known[-1].asked in (0, here.asked)
-    return tuple(known if goes_on else [*known, here])
+    # The command that began a stretch is kept: those that continue it are the same command with --resume.
+    continued = known and known[-1].environment == present.environment and known[-1].asked in (0, present.asked)
+    return tuple(known if continued else [*known, present])

@@ -1,4 +1,4 @@
-"""A run: what was asked, what came out, and the folder it lies in."""
+"""A run: its experiment, its results and its folder."""
 
 import sys
 from collections.abc import Iterable, Mapping
@@ -24,45 +24,45 @@ from cltools.files import IN_USE, claimed, reading, replacing, write_text
 from cltools.mining import Similarities, State, reads_now, same_class, seeded, select, similarities
 from cltools.mining.negatives import Closeness
 from cltools.provenance import command, write_record
-from cltools.training.checkpoint import ANEW, UNFIT, Checkpoint, checksum_of
+from cltools.training.checkpoint import REMEDY, UNFIT, Checkpoint, checksum_of
 from cltools.training.inputs import Parts, TrainedOn, Views, drawn_view, evaluation_images, training_images
-from cltools.training.learner import Device, Memory, new_memory
-from cltools.training.record import RECORD, History, RunRecord, Split, Stretch, read_run_record, stretch_here
+from cltools.training.record import RECORD, History, RunRecord, Split, Stretch, new_stretch, read_run_record
+from cltools.training.state import Device, Memory, new_memory
 
 ABOUT = "cltools"
-"""The entry of the weights' file that holds the epochs and steps they are of, and a checksum."""
+"""The metadata key of the weights' file for their epochs and steps and a checksum."""
 CONFIG, HISTORY, CHECKPOINT = "config.json", "history.csv", "checkpoint.pt"
 WEIGHTS = "encoder.safetensors"
 FILES = (CONFIG, HISTORY, CHECKPOINT, WEIGHTS, RECORD)
 PATIENCE = 10.0
-"""Seconds to wait for another evaluation that is keeping its figures."""
+"""Seconds to wait while another evaluation is writing its figures."""
 BATCH = 1000
-"""Images of which views are made and embedded at once."""
-GIVE_AGAIN = "No config names what was given as an object; give it again: Run.load(…,"
-NOT_KEPT = "This run was trained on images given to fit(images=…), and does not keep them."
+"""Number of images that are viewed and embedded at once."""
+GIVE_AGAIN = "It was passed as an object, which the config cannot name; give it again: Run.load(…,"
+NOT_KEPT = "This run was trained on images given to fit(images=…), which are not saved with it."
 
 
 def confusion_file(split: str, protocol: str) -> str:
-    """The name of the file that holds how often each class of a split was taken for which by a protocol."""
+    """Return the name of the file of a protocol's confusion matrix on a split."""
     return f"confusion-{split}-{protocol}.csv"
 
 
 @dataclass
 class Run:
-    """A trained encoder with the experiment that made it.
+    """A trained encoder with the experiment that it was trained by.
 
     Attributes:
         experiment: every setting.
-        encoder: of the last epoch.
+        encoder: the encoder after the last epoch.
         history: a row per epoch.
-        path: the run's folder; None for a run kept in memory.
+        path: the run's folder; None for a run that is in memory only.
         memory: momentum copy and queue, for `fit(start_from=…)`; None in SimCLR mode.
-        rule_state: what a negative rule that learns has learned of each image; None of one that does not.
-        images: what it was trained on; None for a loaded run without checkpoint.
-        parts: what stood in place of the recipe's own; of a loaded run, the backbone and the views.
-        steps: of the epoch under way, where it was stopped within one.
-        judged: the split that kNN is measured on while training; None where there is none, and for a loaded run.
-        here: what its record says of the epochs trained by this process; None for a run that was only loaded.
+        rule_state: what a learning negative rule has learned about each image; None for other rules.
+        images: identity of the training images; None for a loaded run without checkpoint.
+        parts: the user's parts that replaced the recipe's; for a loaded run, the backbone and the views only.
+        steps: completed steps of the current epoch, if the run was stopped within an epoch.
+        judged: the split that kNN is measured on while training; None if there is none, and for a loaded run.
+        stretch: the record's entry for the epochs trained by this process; None for a run that was only loaded.
     """
 
     experiment: Experiment
@@ -74,23 +74,23 @@ class Run:
     images: TrainedOn | None = None
     steps: int = 0
     judged: Split | None = None
-    here: Stretch | None = field(default=None, repr=False)
+    stretch: Stretch | None = field(default=None, repr=False)
     parts: Parts = field(default_factory=Parts, repr=False)
 
     def save(self) -> None:
-        """Write config, history, weights and record into the run's folder; each file is replaced whole.
+        """Write config, history, weights and record into the run's folder; each file is replaced atomically.
 
         Raises:
-            ValueError: a run kept in memory, or a record that is damaged or not of this run as it stands, which stays
-                as it is; nothing is written.
+            ValueError: the run is in memory only, or the folder's record is damaged or describes another state of the
+                run; nothing is written.
         """
         if (path := self.path) is None:
-            raise CltoolsError("This run was kept in memory; give fit(…, out=FOLDER) to save it.")
+            raise CltoolsError("This run was kept in memory only; train it with fit(…, out=FOLDER) to save it.")
         with claimed(path / IN_USE, command(), PATIENCE):
             record, weights = self._record(path), self.bare().state_dict()
             write_text(path / CONFIG, self.experiment.to_json())
             self.history.save(path / HISTORY)
-            # Cloned, because safetensors refuses weights that share memory.
+            # Cloned, because safetensors rejects weights that share memory.
             plain = {k: t.cpu().clone(memory_format=torch.contiguous_format) for k, t in weights.items()}
             about = f"{len(self.history.rows)} {self.steps}"
             with replacing(path / WEIGHTS) as part:
@@ -98,23 +98,23 @@ class Run:
             write_record(path / RECORD, record.to_plain())
 
     def bare(self) -> Encoder:
-        """The encoder without what somebody has wrapped it in, whose names of weights no encoder would load."""
+        """Return the encoder without wrappers such as DDP, which would change the weights' names."""
         encoder = bare(self.encoder)
         if not isinstance(encoder, Encoder):
-            raise CltoolsError(f"The run's encoder is {described(encoder)}; put back the one that was trained.")
+            raise CltoolsError(f"The run's encoder is {described(encoder)}; restore the one that was trained.")
         inner = [name for name, _ in encoder.named_modules() if name.endswith((".module", "._orig_mod"))]
         if inner and not isinstance(encoder.backbone, OwnBackbone):
-            raise CltoolsError(f"The run's encoder holds a part that is wrapped ({inner[0]}); put back the bare one.")
+            raise CltoolsError(f"The run's encoder holds a part that is wrapped ({inner[0]}); restore the bare one.")
         return encoder
 
     def _record(self, path: Path) -> RunRecord:
-        """The record of the run as it stands: that in its folder, which may know more than is at hand, if there is one.
+        """Return the run's present record; for a loaded run, the one in the folder, which may hold more than the run.
 
         Raises:
-            ValueError: that is damaged, or of another state of the run.
+            ValueError: the record is damaged, or describes another state of the run.
         """
         before, rows = read_run_record(path), self.history.rows
-        if self.here is not None or before is None:
+        if self.stretch is not None or before is None:
             return RunRecord.of(self, before)
         if other := [str(each) for each in differences(before.experiment, self.experiment) if each.decides]:
             raise CltoolsError(f"{path / CONFIG} was changed: {'; '.join(other)}. Put it back, or evaluate a copy.")
@@ -126,74 +126,74 @@ class Run:
     def evaluate(
         self, split: Split = "test", protocols: Iterable[str] | None = None, *, linear_epochs: int | None = None
     ) -> dict[str, Any]:
-        """Evaluate on the test images, or on the held-out ones; a saved run's `record.json` also gets the report.
+        """Evaluate on the test images or the held-out ones; the report is also added to a saved run's `record.json`.
 
-        Beside it `confusion-SPLIT-PROTOCOL.csv`, one for each protocol, holds how often each class was taken for
-        which; those of other splits and protocols stay. What protocols draw is decided by the run's seed, and they
-        mirror pictures as often as its views do.
+        Each protocol's confusion matrix is written to `confusion-SPLIT-PROTOCOL.csv` beside it; files of other splits
+        and protocols are kept. The protocols' random draws are seeded by the run's seed, and their mirroring of images
+        follows the run's view settings.
 
         Args:
-            split: "test", or "val" for the images held out, or those of a folder's own split of that name.
+            split: "test", or "val" for the images held out or for the folder's own split of that name.
             protocols: names from `cltools.evaluation.PROTOCOLS`; None for the default of `cltools.evaluate`.
-            linear_epochs: of the linear evaluation, which must be among the protocols; None for its 100.
+            linear_epochs: epochs of the linear evaluation, which must be among the protocols; None for its 100.
 
         Raises:
-            ValueError: a run on images given to `fit(images=…)`, which it does not keep; split
-                "val" of a run that held nothing out; images without labels; an unknown protocol; `linear_epochs`
-                without "linear"; or a damaged record.
+            ValueError: the run was trained on images given to `fit(images=…)`, which are not saved; split "val" of a
+                run that held nothing out; images without labels; an unknown protocol; `linear_epochs` without
+                "linear"; or a damaged record.
         """
-        asked = check_protocols(protocols, self.experiment.evaluation)
-        if linear_epochs is not None and "linear" not in asked:
-            raise CltoolsError("linear_epochs is of the linear evaluation; ask for that too (--protocol linear).")
+        selected = check_protocols(protocols, self.experiment.evaluation)
+        if linear_epochs is not None and "linear" not in selected:
+            raise CltoolsError("linear_epochs belongs to the linear evaluation; ask for that too (--protocol linear).")
         if self.images is not None and self.images.given:
             raise CltoolsError(f"{NOT_KEPT} Evaluate with: cltools.evaluate(run.encoder, train, test)")
         train, held_out = training_images(self.experiment)
         if split == "val" and held_out is None:
             raise CltoolsError('This run held no images out; train with data.holdout above 0 to evaluate on "val".')
         if (path := self.path) is not None:
-            self._record(path)  # what it would not fit is said before the minutes that an evaluation may take
+            self._record(path)  # raises before the evaluation, which may take minutes, if the report could not be added
         judged = evaluation_images(self.experiment) if split == "test" or held_out is None else held_out
         recipes = Recipes() if linear_epochs is None else Recipes(linear=LinearRecipe(epochs=linear_epochs))
         recipes = recipes.like(self.experiment.views, self.experiment.seed)
         about = {"images": self.experiment.data.name, "split": split, "epochs": len(self.history.rows)}
         about |= {"steps": self.steps} if self.steps else {}
-        here = self.here or stretch_here(device_of(self.encoder))
+        stretch = self.stretch or new_stretch(device_of(self.encoder))
 
-        def keep(found: Predictions) -> None:
-            """What was measured so far: an evaluation that is interrupted loses nothing of it."""
+        def save(predictions: Predictions) -> None:
+            """Save the figures so far, so that an interrupted evaluation does not lose them."""
             if path is None:
                 return
-            report = about | found.report()
+            report = about | predictions.report()
             try:
                 with claimed(path / IN_USE, command(), PATIENCE):
-                    *_, protocol = found.predicted
-                    write_text(path / confusion_file(split, protocol), found.confusion_csv(protocol))
-                    write_record(path / RECORD, self._record(path).evaluated(report, here).to_plain())
+                    *_, protocol = predictions.predicted
+                    write_text(path / confusion_file(split, protocol), predictions.confusion_csv(protocol))
+                    write_record(path / RECORD, self._record(path).evaluated(report, stretch).to_plain())
                     if not (path / HISTORY).exists():
                         self.history.save(path / HISTORY)
-            except (OSError, CltoolsError) as error:  # such as a folder that is read-only
-                tqdm.write(f"{error} Measured, and not kept: {figures(report)}.", sys.stderr)
+            except (OSError, CltoolsError) as error:  # such as a read-only folder
+                tqdm.write(f"{error} Measured but not saved: {figures(report)}.", sys.stderr)
 
-        found = predict(self.encoder, train, judged, self.experiment.evaluation, asked, recipes, keep)
-        return about | found.report()
+        predictions = predict(self.encoder, train, judged, self.experiment.evaluation, selected, recipes, save)
+        return about | predictions.report()
 
     def diagnose(self, *, images: ImageSet | None = None, n: int = 1000, seed: int = 0) -> Diagnosis:
-        """What the run's encoder and rules would select now, at full strength (see `compared_now`).
+        """Diagnose what the run's encoder and rules would select now, at full strength (see `compared_now`).
 
-        The keys are the queue's: of the images trained on last, so that an anchor meets its own image more often than
-        while training. Without a queue (SimCLR) they are both views of as many other images.
-        Labels are read to count, and by the oracle. Memory grows with anchors times keys.
+        The keys are the queue's, which come from the images trained on last, so that an anchor finds its own image
+        among them more often than in training. Without a queue (SimCLR) the keys are both views of as many other
+        images. Labels are read for counting and by the oracle. Memory grows with anchors times keys.
 
         Args:
-            images: what the run was trained on, for a run on images given to `fit(images=…)`.
-            n: training images drawn as anchors; all if there are fewer, and half of all without a queue.
-            seed: of these, of their views, and of what rules draw.
+            images: the training images, for a run on images given to `fit(images=…)`.
+            n: number of training images drawn as anchors; all if there are fewer, and at most half without a queue.
+            seed: seed of the anchors, of their views, and of the rules' draws.
 
         Raises:
-            ValueError: a run whose images, queue or views are not at hand, or images that it was not trained on.
+            ValueError: the run's images, queue or views are missing, or the images are not those it was trained on.
         """
         if self.memory is None and self.experiment.training.mode == "moco":
-            raise CltoolsError(f"This run has no queue: its folder holds no {CHECKPOINT}. Load it with that.")
+            raise CltoolsError(f"This run has no queue, because its folder holds no {CHECKPOINT}; load it with one.")
         draws = seeded(seed, device_of(self.encoder))
         anchors, others = self._trained_on(images), None
         if self.memory is None:
@@ -204,18 +204,18 @@ class Run:
         rules, temperature = self.experiment.rules_at(1.0), self.experiment.loss.temperature
         selection = select(s, *rules, temperature=temperature, generator=draws, state=self.rule_state)
         by = getattr(rules[0], "by", None)
-        by = by if by in get_args(Closeness) else None  # a reader's own rule may call something else `by`
+        by = by if by in get_args(Closeness) else None  # a user's rule may use the name `by` differently
         ages = None if self.memory is None else self.memory.queue.ages
         return diagnose(s, selection, by=by, ages=ages, temperature=temperature)
 
     def _trained_on(self, images: ImageSet | None) -> ImageSet:
-        """The images trained on, without those held out; keys are known by the ids of these very images."""
+        """Return the training images without those held out; the ids of the queue's keys refer to them."""
         if images is None and self.images is not None and self.images.given:
             raise CltoolsError(f"{NOT_KEPT} Give them again: run.diagnose(images=…)")
         train, _ = training_images(self.experiment, images)
         known = self.images
         if known is not None and (difference := known.difference(TrainedOn.of(train, given=known.given))):
-            raise CltoolsError(f"Trained on {known}. {difference} Give the very images, in order: diagnose(images=…)")
+            raise CltoolsError(f"Trained on {known}. {difference} Give the same images in order: diagnose(images=…)")
         return train
 
     @classmethod
@@ -224,18 +224,19 @@ class Run:
     ) -> "Run":
         """Load a run's folder.
 
-        A backbone and views that its config names are imported and called: load folders of people you trust.
+        A backbone and views that the config names are imported and called, so load only folders that you trust.
 
         Args:
             path: the folder.
-            backbone: the module the run was trained with, if it was given to `fit` as an object.
-            views: those it was trained on, if they were given as an object; read by `diagnose` and snapshots alone.
-            device: where the encoder goes.
+            backbone: the module that the run was trained with, if it was passed to `fit` as an object.
+            views: the views that it was trained with, if they were passed as an object; only `diagnose` and snapshots
+                use them.
+            device: device of the encoder.
 
         Raises:
-            FileNotFoundError: no run there, or one that has saved nothing yet.
-            ValueError: a damaged file; a backbone that does not fit the weights, or that was given as an object and is
-                not given again; a part that the config names and that is not found.
+            FileNotFoundError: the folder holds no run, or one that has saved nothing yet.
+            ValueError: a file is damaged; the backbone does not fit the weights, or was passed to `fit` as an object
+                and is missing here; or a part that the config names is not found.
         """
         path = Path(path)
         if path.is_file():
@@ -251,11 +252,11 @@ class Run:
         own = replace(Parts.of(experiment, backbone=backbone, views=views), given=given)
         parts = own.resolved(experiment, "backbone", "views")
         weights, about = _weights_of(path, checkpoint)
-        remedy = "Give backbone= if the run was trained with one of your own; else one of the files was altered."
+        remedy = "Give backbone= if the run was trained with your own; otherwise one of the files was altered."
         with reading(f"{path / WEIGHTS} does not fit {path / CONFIG}", remedy):
             encoder = _encoder_for(weights, experiment, parts.backbone)
             encoder.load_state_dict(weights)
-        encoder.to(device).to(memory_format=torch.channels_last).eval()  # as trained, so that figures repeat
+        encoder.to(device).to(memory_format=torch.channels_last).eval()  # as in training, so that figures repeat
         run = cls(experiment, encoder, History(), path, steps=int(about.split()[1]), parts=parts)
         if checkpoint is not None and about == checkpoint.about:
             run.history.rows = [{**row} for row in checkpoint.rows]
@@ -264,28 +265,28 @@ class Run:
         if checkpoint is not None:
             run.images = checkpoint.images
             run.memory = new_memory(checkpoint.experiment, encoder, device)  # the config may have been edited since
-            with reading(f"{checkpoint.path} {UNFIT}", ANEW):
+            with reading(f"{checkpoint.path} {UNFIT}", REMEDY):
                 checkpoint.restore_memory(run.memory)
-            if learned := checkpoint.state["rule_state"]:
+            if learned := checkpoint.contents["rule_state"]:
                 run.rule_state = {name: tensor.to(device) for name, tensor in learned.items()}
         return run
 
 
 @torch.no_grad()
 def compared_now(run: Run, images: ImageSet, others: ImageSet | None = None, *, draws: torch.Generator) -> Similarities:
-    """Cosines of a view of each image with the run's keys, the other view being its positive; as in a training step.
+    """Compute the cosines of a view of each image with the run's keys and its other view, as in a training step.
 
-    Differs from a step: evaluation mode and float32; one view alone is an anchor, so that an anchor is an image; and
-    without a queue (SimCLR) the keys are both views of other images, as anchors that are each other's keys would not be
-    independent. After some dozens of steps alone, running statistics lag behind the batch statistics that the queue's
-    keys were made with, and purity reads lower than it was while training.
+    Unlike a step, it uses evaluation mode and float32, and only one view of each image is an anchor. Without a queue
+    (SimCLR) the keys are both views of other images, because anchors that are each other's keys would not be
+    independent. After only some dozens of training steps, the running statistics lag behind the batch statistics with
+    which the queue's keys were computed, and purity is lower than it was in training.
 
     Args:
-        run: whose views are drawn; its encoder makes z, and its momentum copy z', or without one the encoder both. All
-            are left as they were found.
-        images: on any device; an unknown label is of no class.
-        others: without a queue, whose views are the keys.
-        draws: of the views, on the encoder's device.
+        run: the run. Its encoder makes z and its momentum copy z', or without a copy the encoder makes both. It is not
+            changed.
+        images: images on any device; an unknown label is of no class.
+        others: the images whose views are the keys, without a queue.
+        draws: generator of the views, on the encoder's device.
     """
     z, positive = two_views(run, images, draws)
     ids, labels = images.ids.to(z.device), images.labels.to(z.device)
@@ -304,10 +305,10 @@ def compared_now(run: Run, images: ImageSet, others: ImageSet | None = None, *, 
 
 @torch.no_grad()
 def two_views(run: Run, images: ImageSet, draws: Generator) -> tuple[Float32[Tensor, "n d"], Float32[Tensor, "n d"]]:
-    """Unit vectors of a view of each image by the run's encoder, and of another by its momentum copy, if it has one.
+    """Embed one view of each image by the run's encoder and another by its momentum copy, if any; as unit vectors.
 
     Raises:
-        ValueError: a loaded run whose views were given to `fit` as an object, and not again to `Run.load`.
+        ValueError: the views were passed to `fit` as an object, but not to `Run.load`.
     """
     if "views" in run.parts.given and run.parts.views is None:
         raise CltoolsError(f"This run was trained with views={run.parts.given['views']}. {GIVE_AGAIN} views=…).")
@@ -323,59 +324,59 @@ def two_views(run: Run, images: ImageSet, draws: Generator) -> tuple[Float32[Ten
 
 
 def read_config(path: Path) -> Experiment:
-    """The experiment of a run's folder; an error names the file."""
+    """Read the experiment of a run's folder; errors name the file."""
     with reading(f"{path} cannot be read", "If it is of the first edition, cltools 0.1 reads it."):
         return Experiment.from_json(path.read_text(encoding="utf-8"), own_rules=True)
 
 
 def _checkpoint_of(path: Path) -> Checkpoint | None:
-    """A run's checkpoint; one that cannot be read is told of, as the weights beside it can be used all the same."""
+    """Return a run's checkpoint, or None; warn if it cannot be read, because the weights can be used without it."""
     if not (path / CHECKPOINT).is_file():
         return None
     try:
         return Checkpoint.read(path / CHECKPOINT)
     except ValueError as error:
-        tqdm.write(f"{error} The encoder's weights are used; momentum copy and queue are not at hand.", sys.stderr)
+        tqdm.write(f"{error} The encoder's weights are used; momentum copy and queue are missing.", sys.stderr)
         return None
 
 
 def _weights_of(path: Path, checkpoint: Checkpoint | None) -> tuple[dict[str, Tensor], str]:
-    """The encoder's weights, and the epochs and steps they are of; of files that do not say so, the checkpoint's.
+    """Return the encoder's weights with their epochs and steps, which are the checkpoint's if the file has none.
 
     Raises:
-        ValueError: they are not as they were written, or not those of the checkpoint of the same moment.
+        ValueError: the weights were altered, or differ from those of a checkpoint of the same step.
     """
     then = checkpoint.about if checkpoint else "0 0"
     if checkpoint is not None and not (path / WEIGHTS).is_file():
-        tqdm.write(f"There is no {path / WEIGHTS}; the weights are those of {CHECKPOINT}.", sys.stderr)
-        return checkpoint.state["encoder"], then
+        tqdm.write(f"There is no {path / WEIGHTS}; the weights are taken from {CHECKPOINT}.", sys.stderr)
+        return checkpoint.contents["encoder"], then
     with reading(f"{path / WEIGHTS} is damaged", f"Move it away: if {CHECKPOINT} is there, its weights are used."):
         with safe_open(path / WEIGHTS, "pt") as file:
-            told = (file.metadata() or {}).get(ABOUT)
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 — it is no dict
-        if told is None:
+            stored = (file.metadata() or {}).get(ABOUT)
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 — not a dict
+        if stored is None:
             return weights, then
-        about, _, checksum = told.rpartition(" ")
+        about, _, checksum = stored.rpartition(" ")
         if checksum_of(weights, about) != checksum:
             raise CltoolsError("its numbers are not as they were written")
-    if checkpoint is not None and about == then and checksum != checksum_of(checkpoint.state["encoder"], about):
+    if checkpoint is not None and about == then and checksum != checksum_of(checkpoint.contents["encoder"], about):
         raise CltoolsError(f"{path / WEIGHTS} and {CHECKPOINT} are of one step and differ: one is of another run.")
     return weights, about
 
 
 def _given_of(path: Path, checkpoint: Checkpoint | None) -> Mapping[str, str]:
-    """The parts that a run was given as objects, from its checkpoint or else its record, if that can be read."""
+    """Return the parts passed to `fit` as objects, from the checkpoint or else the record, if it is readable."""
     known: Checkpoint | RunRecord | None = checkpoint
-    with suppress(ValueError):  # whoever wants the record is told of it
+    with suppress(ValueError):  # a damaged record is reported when it is needed
         known = known or read_run_record(path)
     return known.given if known else {}
 
 
 def _encoder_for(weights: dict[str, Tensor], experiment: Experiment, backbone: nn.Module | None) -> Encoder:
-    """An encoder of the weights' shapes; they tell the D of an own backbone, whose picture size is not saved."""
+    """Build an encoder that fits the weights, which give the D of a user's backbone: its image size is not saved."""
     sizes = {size for tensor in weights.values() for size in tensor.shape}
-    if not {experiment.encoder.hidden, experiment.encoder.projection} <= sizes:  # before they take memory
-        raise CltoolsError("its heads have other sizes.")
+    if not {experiment.encoder.hidden, experiment.encoder.projection} <= sizes:  # checked before memory is allocated
+        raise CltoolsError("its heads have different sizes.")
     if backbone is None:
         return build_encoder(experiment.encoder, None)
     with torch.random.fork_rng(devices=[]):

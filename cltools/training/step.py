@@ -1,16 +1,18 @@
-"""One step of training: views, encoder, similarities, selection, loss, update, enqueue. Asks the device nothing.
+"""One training step: views, encoder, similarities, selection, loss, update, enqueue. It never waits for the device.
 
-Every rank is given the whole batch and draws for all of it; its share is what it makes views and anchors of. Keys are
-exchanged, so that anchors meet the same ones, and the queue takes them in the same order, however many ranks there are.
+Every rank receives the whole batch and draws random numbers for all of it, but makes views and anchors only of its
+share. Keys are exchanged, so that anchors see the same keys, and the queue takes them in the same order, for any number
+of ranks.
 
-A small encoder's step is a thousand small pieces of work, and a GPU has done each before Python has asked for the next:
-a ResNet-18 at batch 256 waits more than it works. So a step can be recorded once as a CUDA graph, which asks for all of
-them at once, and replayed (`Replay`). What changes from step to step is written into memory that the graph reads: the
-batch and the learning rate. What it draws comes from the learner's generators, which go on as they do without it. The
-queue is filled outside of it. Whatever else Python decides or counts within a step is decided once, when the step is
-recorded.
+A small encoder's step consists of about a thousand small kernels, and the GPU finishes each before Python launches the
+next. A step can therefore be recorded once as a CUDA graph, which launches all kernels at once, and replayed (`Replay`;
+timed by `python -m benchmarks steps --full --cuda-graph`). The values that change between steps, the batch and the
+learning rate, are written into memory that the graph reads. Random numbers come from the state's generators, which
+advance as they do without the graph. The queue is filled outside the graph. Anything else that Python decides or counts
+within a step is fixed when the step is recorded.
 
-Legend: B images of the batch, b of this rank's share (alone: all), A anchors (2b with both views), K keys, d embedding.
+Legend: B images of the batch, b images of this rank's share (B if there is one rank), A anchors (2b with both views),
+K keys, d embedding.
 """
 
 from collections.abc import Callable, Iterator
@@ -24,12 +26,12 @@ from cltools.config import Experiment
 from cltools.contrast import contrastive_loss, mean_over_anchors
 from cltools.mining import NegativeRule, PositiveRule, Selection, Similarities
 from cltools.training.inputs import drawn_view
-from cltools.training.learner import Learner, set_rate
 from cltools.training.record import tally_of
+from cltools.training.state import TrainState, set_rate
 
 Rules = tuple[PositiveRule, NegativeRule]
 Two = tuple[Tensor, Tensor]
-"""The same of anchors [A] and of keys [K]."""
+"""The same quantity for anchors [A] and keys [K]."""
 
 
 @dataclass(frozen=True)
@@ -43,16 +45,16 @@ class Batch:
 
 @dataclass(frozen=True)
 class StepInfo:
-    """What `fit(on_step=…)` is called with after each update, before the queue takes the new keys.
+    """The argument of `fit(on_step=…)`, which is called after each update, before the queue takes the new keys.
 
-    Everything lies on the device: to read a number of it (`float(info.loss)`) waits for the device, to add it up there
-    does not. The cosines are still bound to the step's graph; keep `.detach()` of them.
+    All tensors are on the device: reading a value (`float(info.loss)`) waits for the device, summing on the device does
+    not. The cosines are still attached to the step's autograd graph; store `.detach()` of them.
 
     Attributes:
-        step: its number in the run, from 1.
+        step: number of the step in the run, from 1.
         loss: float32 [], the mean over this process's anchors.
-        similarities: what was compared.
-        selection: what the rules chose.
+        similarities: the cosines that the rules saw.
+        selection: the rules' choice.
     """
 
     step: int
@@ -66,7 +68,7 @@ OnStep = Callable[[StepInfo], object] | None
 
 @dataclass(frozen=True)
 class StepResult:
-    """What a step leaves for the history, on the device, of this rank's anchors, and how many these are."""
+    """A step's contribution to the history, on the device: loss, tally and number of this rank's anchors."""
 
     loss: Tensor
     tally: Tensor
@@ -74,40 +76,40 @@ class StepResult:
 
 
 def batches(images: Tensor, ids: Tensor, labels: Tensor, size: int, order: Tensor) -> Iterator[Batch]:
-    """Batches of `size` images in this order; a smaller last one is dropped."""
+    """Yield batches of `size` images in this order; a smaller last batch is dropped."""
     for start in range(0, len(order) - size + 1, size):
         index = order[start : start + size]
         yield Batch(images[index], ids[index], labels[index])
 
 
 def train_step(
-    learner: Learner, batch: Batch, experiment: Experiment, *, progress: float, labelled: bool, on_step: OnStep = None
+    state: TrainState, batch: Batch, experiment: Experiment, *, progress: float, labelled: bool, on_step: OnStep = None
 ) -> StepResult:
-    """Update the learner by one batch.
+    """Update the state by one batch.
 
-    The queue takes the second view's keys once, after the backward pass, so that no anchor meets its own batch there.
+    The queue takes the second view's keys once, after the backward pass, so that no anchor sees keys of its own batch.
 
     Args:
-        learner: changed in place.
-        batch: the whole of it, on the learner's device, which divides by the ranks.
+        state: changed in place.
+        batch: the whole batch, on the state's device; its size is a multiple of the number of ranks.
         experiment: settings; schedules are resolved here.
         progress: share of training done before this step.
-        labelled: whether labels are known; they reach the oracle and the diagnosis only.
-        on_step: called with what the step compared, chose and lost; not with anchors taken in chunks, of which none
-            holds the whole step.
+        labelled: whether labels are known; only the oracle and the diagnosis read them.
+        on_step: called with the step's similarities, selection and loss. Not available when anchors are processed in
+            chunks, because no chunk holds the whole step.
     """
     rules = experiment.rules_at(progress)
-    result, new_keys = update(learner, batch, experiment, rules, labelled=labelled, on_step=on_step)
-    enqueue(learner, batch, new_keys)
+    result, new_keys = update(state, batch, experiment, rules, labelled=labelled, on_step=on_step)
+    enqueue(state, batch, new_keys)
     return result
 
 
 def update(
-    learner: Learner, batch: Batch, experiment: Experiment, rules: Rules, *, labelled: bool, on_step: OnStep = None
+    state: TrainState, batch: Batch, experiment: Experiment, rules: Rules, *, labelled: bool, on_step: OnStep = None
 ) -> tuple[StepResult, Tensor | None]:
-    """All of a step that is computed, and the new keys [B, d] for the queue (MoCo).
+    """Do everything of a step except for filling the queue; also return the new keys [B, d] for it (MoCo).
 
-    Arguments as of `train_step`.
+    The arguments are those of `train_step`.
     """
     tallies: list[Tensor] = []
     weights: list[Tensor | None] = []
@@ -122,67 +124,67 @@ def update(
         if on_step is not None:
             seen.append((s, selection))
 
-    vectors, ids, labels, new_keys = _compared(learner, batch, experiment)
+    vectors, ids, labels, new_keys = _compared(state, batch, experiment)
     chunk = experiment.training.chunk if on_step is None else len(vectors[0])
     losses = contrastive_loss(
-        *vectors, *rules, experiment.loss, ids=ids, labels=labels if labelled else None, generator=learner.chance,
-        state=learner.rule_state, chunk=chunk, observe=count, check=False,
+        *vectors, *rules, experiment.loss, ids=ids, labels=labels if labelled else None, generator=state.rule_rng,
+        state=state.rule_state, chunk=chunk, observe=count, check=False,
     )  # fmt: skip
-    loss = mean_over_anchors(losses, weights, learner.ranks)
-    learner.optimizer.zero_grad(set_to_none=True)
+    loss = mean_over_anchors(losses, weights, state.ranks)
+    state.optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
-    learner.optimizer.step()
-    if learner.rule_state is not None and measured:
+    state.optimizer.step()
+    if state.rule_state is not None and measured:
         views = experiment.training.anchors_per_image
-        of_all = learner.ranks.gathered(torch.cat(measured), views)
-        rules[1].learn(learner.rule_state, batch.ids, torch.unflatten(of_all, 0, (views, -1)).mean(0))
+        of_all = state.ranks.gathered(torch.cat(measured), views)
+        rules[1].learn(state.rule_state, batch.ids, torch.unflatten(of_all, 0, (views, -1)).mean(0))
     if on_step is not None:
         with torch.no_grad():
-            on_step(StepInfo(learner.step + 1, loss.detach(), *seen[0]))
+            on_step(StepInfo(state.step + 1, loss.detach(), *seen[0]))
     return StepResult(loss.detach(), torch.stack(tallies).sum(0), len(losses)), new_keys
 
 
-def enqueue(learner: Learner, batch: Batch, new_keys: Tensor | None) -> None:
-    """What a step does after its update: the queue takes the new keys, and the step is counted."""
-    if learner.memory is not None and new_keys is not None:
-        learner.memory.queue.enqueue(new_keys, batch.ids, batch.labels)
-    learner.step += 1
+def enqueue(state: TrainState, batch: Batch, new_keys: Tensor | None) -> None:
+    """Finish a step after its update: add the new keys to the queue and count the step."""
+    if state.memory is not None and new_keys is not None:
+        state.memory.queue.enqueue(new_keys, batch.ids, batch.labels)
+    state.step += 1
 
 
 def _compared(
-    learner: Learner, batch: Batch, experiment: Experiment
+    state: TrainState, batch: Batch, experiment: Experiment
 ) -> tuple[tuple[Tensor, Tensor, Tensor], Two, Two, Tensor | None]:
-    """Unit vectors of this rank's share of a batch and of all that its anchors meet, and the image each came from.
+    """Compute unit vectors of the anchors of this rank's share of a batch, of their positives and of the keys.
 
     Returns:
-        Anchors [A, d], with gradient, positives [A, d] and keys [K, d]; ids of anchors and keys; their labels; and
-        [B, d], what the queue takes.
+        Anchors [A, d], with gradient, positives [A, d] and keys [K, d]; ids of anchors and keys; their labels; and the
+        keys [B, d] to add to the queue.
 
-    MoCo: anchors against the queue; symmetric stacks the pairs (view1, key of view2) and (view2, key of view1).
-    SimCLR: both views stacked are the anchors and, of all ranks, the 2B keys, with gradient on both sides.
+    MoCo: the keys are the queue's; symmetric MoCo stacks the pairs (view1, key of view2) and (view2, key of view1).
+    SimCLR: the anchors are both views, stacked; the keys are those of all ranks, 2B, with gradient on both sides.
     """
-    ranks, memory, views = learner.ranks, learner.memory, experiment.training.anchors_per_image
+    ranks, memory, views = state.ranks, state.memory, experiment.training.anchors_per_image
     share = ranks.share(len(batch.ids))
-    pictures = batch.images, experiment.views, learner.parts.views
-    view1, view2 = (drawn_view(*pictures, generator=learner.draws, share=share) for _ in range(2))
+    source = batch.images, experiment.views, state.parts.views
+    view1, view2 = (drawn_view(*source, generator=state.view_rng, share=share) for _ in range(2))
     ids, labels = ranks.own(batch.ids).repeat(views), ranks.own(batch.labels).repeat(views)
     with precision(experiment, view1.device):
         if memory is not None:
-            memory.copy.update(learner.encoder, experiment.training.momentum)
+            memory.copy.update(state.encoder, experiment.training.momentum)
         query, other = torch.cat([view1, view2][:views]), torch.cat([view2, view1][:views])
-        z = F.normalize(learner.forward(query, views=views).float(), dim=1)
+        z = F.normalize(state.forward(query, views=views).float(), dim=1)
         if memory is None:
             z1, z2 = z.chunk(2)
             vectors = z, torch.cat([z2, z1]), ranks.gathered_with_gradient(z, views)
             return vectors, (ids, batch.ids.repeat(2)), (labels, batch.labels.repeat(2)), None
         with torch.no_grad():
-            k = F.normalize(memory.copy.keys(other, views, generator=learner.draws, ranks=ranks).float(), dim=1)
+            k = F.normalize(memory.copy.keys(other, views, generator=state.view_rng, ranks=ranks).float(), dim=1)
         queue, new_keys = memory.queue, k[: len(batch.ids)]
         return (z, ranks.own(k, views), queue.keys), (ids, queue.ids), (labels, queue.labels), new_keys
 
 
 def precision(experiment: Experiment, device: torch.device) -> torch.autocast:
-    """bfloat16 for the encoder's passes where the settings and the device ask for it."""
+    """Return the autocast context of the encoder's passes: bfloat16 if the settings and the device call for it."""
     wanted = experiment.training.precision
     enabled = wanted == "bfloat16" or (wanted == "auto" and device.type == "cuda")
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)
@@ -190,7 +192,7 @@ def precision(experiment: Experiment, device: torch.device) -> torch.autocast:
 
 @dataclass
 class Recording:
-    """A recorded update, and the memory that it reads and writes."""
+    """A recorded update and the tensors that it reads and writes."""
 
     graph: torch.cuda.CUDAGraph
     batch: Batch
@@ -199,69 +201,69 @@ class Recording:
     new_keys: Tensor | None
 
     def replay(self, batch: Batch, rate: float) -> None:
-        """The update of another batch."""
-        for here, given in zip(vars(self.batch).values(), vars(batch).values(), strict=True):
-            here.copy_(given)
+        """Run the recorded update on another batch."""
+        for recorded, new in zip(vars(self.batch).values(), vars(batch).values(), strict=True):
+            recorded.copy_(new)
         self.rate.fill_(rate)
         self.graph.replay()
 
 
 @dataclass
 class Replay:
-    """`train_step`, recorded as soon as two steps in a row had the same rules and a full queue, and anew after others.
+    """`train_step`, recorded as soon as two steps in a row have the same rules and number of keys.
 
-    A step whose schedules are moving, or whose queue is filling, is done as it is without a recording.
+    It is recorded again after these have changed. While schedules move or the queue fills, steps run unrecorded.
     """
 
-    learner: Learner
+    state: TrainState
     experiment: Experiment
     labelled: bool
     recording: Recording | None = field(default=None, init=False)
-    before: tuple[Rules, int] | None = field(default=None, init=False)
-    """Rules and keys of the step before."""
+    previous: tuple[Rules, int] | None = field(default=None, init=False)
+    """The previous step's rules and number of keys."""
     replayed: int = field(default=0, init=False)
-    """Steps that were."""
+    """Number of replayed steps."""
 
     def step(self, batch: Batch, rate: float, progress: float) -> StepResult:
-        """The same as `train_step` with the learning rate; what it returns is written over by the next."""
-        memory = self.learner.memory
+        """Do the same as `set_rate` and `train_step`; the next step overwrites the result's tensors."""
+        memory = self.state.memory
         now = self.experiment.rules_at(progress), 0 if memory is None else len(memory.queue)
-        if now != self.before:
-            self.before = now
-            self._forget()
-            set_rate(self.learner, rate)
-            return train_step(self.learner, batch, self.experiment, progress=progress, labelled=self.labelled)
+        if now != self.previous:
+            self.previous = now
+            self._discard()
+            set_rate(self.state, rate)
+            return train_step(self.state, batch, self.experiment, progress=progress, labelled=self.labelled)
         if self.recording is None:
             self.recording = self._record(batch, now[0])
         self.recording.replay(batch, rate)
         self.replayed += 1
-        enqueue(self.learner, batch, self.recording.new_keys)
+        enqueue(self.state, batch, self.recording.new_keys)
         return self.recording.result
 
-    def _forget(self) -> None:
-        """Drop the recording once the GPU is through with it, and give its memory back."""
+    def _discard(self) -> None:
+        """Delete the recording once the GPU has finished with it, and free its memory."""
         if self.recording is not None:
-            torch.cuda.synchronize(self.learner.device)
+            torch.cuda.synchronize(self.state.device)
             self.recording = None
-            self.learner.optimizer.zero_grad(set_to_none=True)  # they lie in its memory
+            self.state.optimizer.zero_grad(set_to_none=True)  # they are in its memory
             torch.cuda.empty_cache()
 
     def _record(self, batch: Batch, rules: Rules) -> Recording:
-        """Record an update; nothing is computed yet."""
-        learner, graph = self.learner, torch.cuda.CUDAGraph()
-        for generator in (learner.draws, learner.chance):
+        """Record an update without computing anything."""
+        state, graph = self.state, torch.cuda.CUDAGraph()
+        for generator in (state.view_rng, state.rule_rng):
             graph.register_generator_state(generator)
-        place = Batch(batch.images.clone(), batch.ids.clone(), batch.labels.clone())
-        rate = torch.zeros((), device=learner.device)
-        set_rate(learner, rate)
-        learner.optimizer.zero_grad(set_to_none=True)  # the gradients it makes lie in its own memory
-        try:  # thread_local, because what other threads do meanwhile is not the step's
-            with torch.cuda.device(learner.device), torch.cuda.graph(graph, capture_error_mode="thread_local"):
-                result, new_keys = update(learner, place, self.experiment, rules, labelled=self.labelled)
+        static = Batch(batch.images.clone(), batch.ids.clone(), batch.labels.clone())
+        rate = torch.zeros((), device=state.device)
+        set_rate(state, rate)
+        state.optimizer.zero_grad(set_to_none=True)  # the graph's gradients get its own memory
+        try:  # thread_local: calls from other threads do not invalidate the recording
+            with torch.cuda.device(state.device), torch.cuda.graph(graph, capture_error_mode="thread_local"):
+                result, new_keys = update(state, static, self.experiment, rules, labelled=self.labelled)
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:
-            why = "its backbone or rules wait for the GPU or decide by what they compute."
-            told = f"The step cannot be recorded as a CUDA graph: {why} ({error.__context__ or error})"
-            raise RuntimeError(f"{told} Train without cuda_graph, in a new process of Python.") from error
-        return Recording(graph, place, rate, result, new_keys)
+            why = "its backbone or rules wait for the GPU or branch on computed values."
+            message = f"The step cannot be recorded as a CUDA graph: {why} ({error.__context__ or error})"
+            raise RuntimeError(f"{message} Train without cuda_graph, in a new Python process.") from error
+        return Recording(graph, static, rate, result, new_keys)

@@ -18,9 +18,9 @@ from cltools.presets import laptop, preset
 from cltools.provenance import device_name
 from cltools.reports.table import changes
 from cltools.training.inputs import evaluation_images, training_images
-from cltools.training.learner import resolve_device
 from cltools.training.record import RunRecord
 from cltools.training.run import CONFIG, read_config
+from cltools.training.state import resolve_device
 from course.results import recorded_runs
 
 SHORT = {"digits": 12, "shapes": 8}

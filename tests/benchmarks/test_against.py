@@ -66,16 +66,16 @@ def test_an_epoch_of_either_side_trains_on_every_image_once(
     ours: Any = against.drawn_view
     monkeypatch.setattr(against, "drawn_view", lambda *a, **rest: (drawn.append(1), ours(*a, **rest))[1])
 
-    def watched(learner: Any, batch: Any, *rest: Any, **named: Any) -> Any:
+    def watched(state: Any, batch: Any, *rest: Any, **named: Any) -> Any:
         seen.append(batch.ids)
-        return train_step(learner, batch, *rest, **named)
+        return train_step(state, batch, *rest, **named)
 
     monkeypatch.setattr(against.step, "train_step", watched)
     side = Side(small(), random_images(27, 16), CPU, workers)
-    before = [parameter.clone() for parameter in side.learner.encoder.parameters()]
+    before = [parameter.clone() for parameter in side.state.encoder.parameters()]
     assert len(list(side.epoch())) == 3 and len(torch.cat(seen).unique()) == 24
     assert len(drawn) == (6 if workers is None else 0), "the DataLoader's views take the place of ours"
-    assert not all(torch.equal(a, b) for a, b in zip(before, side.learner.encoder.parameters(), strict=True))
+    assert not all(torch.equal(a, b) for a, b in zip(before, side.state.encoder.parameters(), strict=True))
 
 
 def test_the_best_number_of_workers_is_taken_and_the_first_step_left_out(monkeypatch: pytest.MonkeyPatch) -> None:

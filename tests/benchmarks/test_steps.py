@@ -14,7 +14,7 @@ from cltools.config import Experiment, TrainingSettings
 from cltools.encoders import EncoderSettings
 from cltools.mining import AllNegatives, AugmentedView, NearestKeys
 from cltools.presets import laptop, preset
-from cltools.training import learner
+from cltools.training import state as train_state
 
 CPU = torch.device("cpu")
 ONCE = Run("cpu", 1)
@@ -78,10 +78,10 @@ def test_steps_meet_a_full_queue_rules_at_full_strength_and_trainings_convolutio
     taken: set[tuple[int, float, bool]] = set()
     train_step: Any = steps.train_step
 
-    def record(learner: Any, *rest: Any, progress: float, labelled: bool) -> Any:
-        filled = len(learner.memory.queue) if learner.memory else 0
+    def record(state: Any, *rest: Any, progress: float, labelled: bool) -> Any:
+        filled = len(state.memory.queue) if state.memory else 0
         taken.add((filled, progress, torch.backends.cudnn.benchmark))
-        return train_step(learner, *rest, progress=progress, labelled=labelled)
+        return train_step(state, *rest, progress=progress, labelled=labelled)
 
     monkeypatch.setattr(steps, "train_step", record)
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
@@ -110,7 +110,7 @@ def test_torch_forgets_what_it_compiled_before(untimed: None, monkeypatch: pytes
     forgotten: list[bool] = []
     monkeypatch.setattr(torch.compiler, "reset", lambda: forgotten.append(True))
     monkeypatch.setattr(torch, "compile", lambda module, **_: module)
-    monkeypatch.setattr(learner, "BACKEND", "eager")  # the usual one takes long to load
+    monkeypatch.setattr(train_state, "BACKEND", "eager")  # the usual one takes long to load
     made = small()
     measure(replace(made, training=replace(made.training, compile=True)), ONCE)
     assert forgotten

@@ -1,1 +1,1 @@
-"""The page of the explorer: an engine that computes, views that draw, and two hosts, a file and a kernel."""
+"""The explorer's page: the engine, the views, and the entry scripts for its two hosts, a file and a kernel."""

@@ -1,4 +1,4 @@
-"""The page's modules joined into one classic script, which runs where modules cannot: from a file, in a blob worker."""
+"""Joins the page's modules into one classic script, which also runs from a file and in a blob worker."""
 
 import re
 from pathlib import Path
@@ -14,12 +14,13 @@ LEFT = re.compile(r"^(?:import|export)\b.*", re.MULTILINE)
 
 
 def bundle(entry: Path, name: str) -> str:
-    """A script that defines `name`, an object of all that the entry module exports.
+    """Return a script that defines `name`, an object with all exports of the entry module.
 
-    Modules stand in one function, in the order of their imports, stripped of `import`, `export` and comments.
+    The modules are joined within one function, in the order of their imports and without `import`, `export` and
+    comments.
 
     Raises:
-        ValueError: two modules define one name, or an import or export is of another form than
+        ValueError: two modules define the same name, or an import or export does not have one of the forms
             `import { a } from "./b.js";`, `export { a } from "./b.js";` and `export function a`.
     """
     bodies: dict[Path, str] = {}
@@ -36,7 +37,7 @@ def bundle(entry: Path, name: str) -> str:
                 given += [each.strip() for each in names.split(",") if each.strip()]
         body = EXPORTED.sub("", FROM.sub("", COMMENT.sub("", text)))
         if left := LEFT.search(body) or re.search(r"\w+ as \w+", " ".join(names for _, names, _ in taken)):
-            raise ValueError(f"{path.name}: {left[0]!r} is a form of import or export that is not joined.")
+            raise ValueError(f"{path.name}: {left[0]!r} is a form of import or export that is not supported.")
         for defined in DEFINED.findall(body):
             if owner.setdefault(defined, path.name) != path.name:
                 raise ValueError(f"{path.name} and {owner[defined]} both define {defined}; rename one.")

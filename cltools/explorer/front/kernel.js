@@ -1,5 +1,5 @@
 // @ts-check
-/** The explorer in a notebook: the snapshot comes from Python once for all explorers of a page, the state goes both ways. */
+/** The explorer in a notebook. Python sends a snapshot once for all explorers of a page; the state is synchronised. */
 
 import { parseState } from "./engine/state.js";
 import { el, setAttribute, setText } from "./views/dom.js";
@@ -9,7 +9,7 @@ import { mount } from "./views/page.js";
 
 /** @typedef {import("./views/scene.js").Shown} Shown */
 /**
- * What anywidget gives: the model that Python shares, and the element to draw in.
+ * The argument of anywidget: the model shared with Python, and the element to draw in.
  * @typedef {object} Context
  * @property {any} model
  * @property {HTMLElement} el
@@ -25,13 +25,13 @@ const SHARED = Symbol.for("cltools snapshots");
 const wholePage = globalThis;
 wholePage[SHARED] ??= new Map();
 /**
- * Snapshots by digest, asked for or there; of the whole page, where each explorer has a script of its own.
+ * Snapshots by digest, requested or loaded; shared by the whole page, as each explorer has its own copy of the script.
  * @type {Map<string, Promise<Shown[]>>}
  */
 const HELD = wholePage[SHARED];
 
 /**
- * Keep an element's theme that of JupyterLab; where it says none, the style sheet follows the system.
+ * Give an element JupyterLab's theme; if there is none, the style sheet follows the system.
  * @param {HTMLElement} root
  */
 function followTheme(root) {
@@ -60,7 +60,7 @@ function listening(model, listeners) {
 }
 
 /**
- * The next message of Python that fits; an error once its kernel is gone.
+ * The next matching message from Python; an error if the kernel is gone.
  * @param {any} model
  * @param {object} question
  * @param {(content: any) => boolean} fits
@@ -82,7 +82,7 @@ function answered(model, question, fits) {
 }
 
 /**
- * A copy of a message's bytes, which begins where typed arrays may.
+ * A copy of a message's bytes, aligned for typed arrays.
  * @param {DataView} view
  */
 function copied({ buffer, byteOffset, byteLength }) {
@@ -132,7 +132,7 @@ export function render({ model, el: place }, code) {
   const stateOf = (/** @type {any} */ state) => parseState(JSON.stringify(state));
   let now = stateOf(told().state);
   let question = 0;
-  /** Revision of what Python has told last. */
+  /** The last revision received from Python. */
   let seen = told().seen;
   let live = true;
   /** @type {ReturnType<typeof mount> | null} */
@@ -161,7 +161,7 @@ export function render({ model, el: place }, code) {
       page.set(now);
     },
   });
-  /** Ask Python, after the state, which comes by another way. @param {object} asked @returns {ReturnType<typeof answered>} */
+  /** Send Python a request after the state, which is sent separately. @param {object} asked @returns {ReturnType<typeof answered>} */
   async function ask(asked) {
     if (!live) throw new Error(GONE);
     const number = `${me} ${question++}`;
@@ -169,7 +169,7 @@ export function render({ model, el: place }, code) {
     if (answer.content.error) throw new Error(answer.content.error);
     return answer;
   }
-  /** Show snapshots in place of those that are shown. @param {Shown[]} held */
+  /** Replace the snapshots that are shown. @param {Shown[]} held */
   function show(held) {
     if (root.parentNode === null) return; // the cell's output is gone
     const before = page?.state();

@@ -1,5 +1,5 @@
 // @ts-check
-/** A page of its own: the snapshot lies in it, and the state in its address. */
+/** The stand-alone page, which contains the snapshot, and has the state in its address. */
 
 import { checkState, parseState, sideOf, writeState } from "./engine/state.js";
 import { serveCensus } from "./views/counting.js";
@@ -24,7 +24,7 @@ function bytesOf(text) {
 }
 
 /**
- * What Python chose by rules that only it knows, by `questionOf`.
+ * The recorded choices of rules that only Python can evaluate, by `questionOf`.
  * @param {any[]} recorded of each side; null where its rules are built in
  * @param {State} state that was saved
  * @param {Shown[]} snapshots

@@ -1,5 +1,5 @@
 // @ts-check
-/** What a choice does to all anchors of a snapshot, counted a few anchors at a time; after `diagnosis.py`. */
+/** Counts of a side's choice over all anchors of a snapshot, a few anchors at a time; like `diagnosis.py`. */
 
 import { BAND, BANDS, keptOf, rankCount, ranksOfCut } from "./bands.js";
 import { drawsOf } from "./draws.js";

@@ -9,7 +9,7 @@ import { countAtLeast, INFINITE } from "./order.js";
 /** @typedef {import("./fields.js").Settings} Settings */
 /** @typedef {"closest" | "beyond"} EdgeName */
 /**
- * Where a band's edges stand for one anchor, in every unit at once.
+ * A band's edges for one anchor, in all units.
  * @typedef {object} Edges
  * @property {number} closest keys at or above the upper edge: how many of the closest are dropped
  * @property {number} beyond how many keys are at or above the lower edge; the rest is dropped as easy
@@ -118,7 +118,7 @@ export function moveEdge(rule, name, value, edges) {
 }
 
 /**
- * The rule with both edges moved at once, as one may cross the other on its way; values as of `moveEdge`.
+ * The rule with both edges moved at once, because moved one by one they could cross; values as in `moveEdge`.
  * @param {Settings} rule
  * @param {number} closest
  * @param {number} beyond

@@ -1,7 +1,7 @@
 // @ts-check
 /** Settings of rules: their types and defaults, and what is wrong with a value, in words. */
 
-/** What a person can mend: a state, a setting, or a question that cannot be answered here. */
+/** An error that the user can fix: in a state, a setting, or a request that the page cannot handle. */
 export class EngineError extends Error {}
 
 /**
@@ -129,7 +129,7 @@ export function checked(known, rule) {
 }
 
 /**
- * What is wrong with them; empty if nothing.
+ * A description of what is wrong with them; empty if nothing.
  * @param {{fields: Record<string, Field>, fault?: (rule: Settings) => string}} known
  * @param {Settings} rule
  */

@@ -1,5 +1,5 @@
 // @ts-check
-/** Embeddings as files and messages hold them, in float16, made unit vectors in float32. */
+/** Converts embeddings in float16, as in files and messages, to unit vectors in float32. */
 
 import { INFINITE } from "./order.js";
 

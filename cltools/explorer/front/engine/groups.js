@@ -1,5 +1,5 @@
 // @ts-check
-/** Which keys' pictures are shown: a fair sample of each band, and those beside each edge. */
+/** The keys whose pictures are shown: an even sample of each band, and those beside each edge. */
 
 import { BAND, isKept } from "./bands.js";
 
@@ -15,7 +15,7 @@ export function keysOfBand(order, band, code) {
 }
 
 /**
- * So many of a list, evenly spaced with both ends among them; all if there are no more.
+ * At most this many items of a list, evenly spaced, including both ends.
  * @template {Int32Array | number[]} T
  * @param {T} places
  * @param {number} count

@@ -1,6 +1,6 @@
 // @ts-check
 /**
- * The engine of the explorer: everything that is computed, and nothing that is drawn.
+ * The engine of the explorer, which computes everything and draws nothing.
  *
  * `snapshotOf(held)` unpacks embeddings; `similaritiesOf(snapshot, epoch, place)` is one anchor, kept while it is shown;
  * `judge(s, side, form)` is asked again after every move and computes only what changed; `summaryOf`, `countsByBand`,

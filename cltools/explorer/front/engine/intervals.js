@@ -4,7 +4,7 @@
 import { sumOf } from "./order.js";
 
 /**
- * A share of pairs: NaN, as the ends are, where nothing was counted.
+ * A share of pairs; it and its ends are NaN if there are none.
  * @typedef {{value: number, low: number, high: number, count: number}} Share
  */
 
@@ -42,7 +42,7 @@ export function wilson(value, n) {
 }
 
 /**
- * How many independent pairs would leave the share as uncertain as these anchors do.
+ * The number of independent pairs for which the share would be as uncertain as for these anchors.
  * @param {number} value
  * @param {number} squares of the anchors' residuals
  * @param {number} anchors

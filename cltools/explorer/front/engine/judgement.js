@@ -1,5 +1,5 @@
 // @ts-check
-/** What the rules of one side make of one anchor, with everything that a picture of it needs. */
+/** The judgement of one anchor by the rules of one side, with all data for its display. */
 
 import { BANDS, isKept } from "./bands.js";
 import { plainShares, pushShares } from "./forces.js";
@@ -16,7 +16,7 @@ import { rankingBy, remembered } from "./similarities.js";
  * @typedef {{positives: Settings, negatives: Settings, temperature: number, epoch: number}} Side
  */
 /**
- * One anchor's keys, judged.
+ * The judgement of one anchor's keys.
  * @typedef {object} Judgement
  * @property {Similarities} similarities
  * @property {import("./select.js").Selection} selection
@@ -28,7 +28,7 @@ import { rankingBy, remembered } from "./similarities.js";
  * @property {Float32Array} plain its share if every key were kept and none mined
  */
 /**
- * How many keys a choice makes what, for a sentence about it. Own keys are not counted.
+ * Numbers of keys by outcome, for sentences. Own keys are not counted.
  * @typedef {object} Summary
  * @property {number} others all keys that are not own
  * @property {number[]} keys by code of `BAND`

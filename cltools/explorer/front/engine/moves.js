@@ -11,7 +11,7 @@ import { rankingBy } from "./similarities.js";
 /** @typedef {import("./fields.js").Settings} Settings */
 
 /**
- * Where a side's edges stand for an anchor.
+ * A side's edges for an anchor.
  * @param {Similarities} s
  * @param {Side} side
  */

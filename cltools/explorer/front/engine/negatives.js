@@ -242,7 +242,7 @@ export function rankedBy(rule) {
 }
 
 /**
- * Where a rule cuts its ranking; null for rules that choose otherwise.
+ * The cuts of a rule in its ranking; null for rules that choose differently.
  * @param {Settings} rule
  * @param {Float32Array} ranked the scores by which it ranks, largest first, own keys last at −∞
  * @param {number} anchorPositive z·z'
@@ -266,7 +266,7 @@ export function weightsOf(s, rule, context) {
 }
 
 /**
- * EASY, POTENTIAL, HARD and OTHER, whatever own and mined keys are.
+ * Codes EASY, POTENTIAL, HARD and OTHER, regardless of own and mined keys.
  * @param {Similarities} s
  * @param {Settings} rule
  * @param {number} temperature

@@ -25,7 +25,7 @@ import { othersOf, remembered } from "./similarities.js";
 export const RULES = { positives: POSITIVE_RULES, negatives: NEGATIVE_RULES };
 
 /**
- * Why these rules cannot be answered here for this anchor; empty if they can.
+ * The reason why these rules cannot be evaluated on the page for this anchor; empty if they can.
  * @param {Similarities} s
  * @param {Settings} positives
  * @param {Settings} negatives

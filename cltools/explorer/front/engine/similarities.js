@@ -1,5 +1,5 @@
 // @ts-check
-/** What rules look at: one anchor's cosines with all keys of a snapshot, and its keys in the order of a score. */
+/** The input of rules: one anchor's cosines with all keys of a snapshot, and the keys in the order of a score. */
 
 import { drawsOf } from "./draws.js";
 import { unitRows, unpackHalves } from "./float16.js";
@@ -173,11 +173,11 @@ export function whyNoClasses(s) {
   return s.sameClass === null ? "It reads classes, and these have none." : "";
 }
 
-/** Things remembered of one anchor; the oldest is forgotten first, as a temperature that is dragged makes many. */
+/** Maximum number of cached results per anchor; the oldest is dropped first, as dragging a temperature makes many. */
 const REMEMBERED = 32;
 
 /**
- * What was made of these similarities under a name before, else what is made now.
+ * The cached result of this name for these similarities, or else a new one.
  * @template T
  * @param {Similarities} s
  * @param {string} name

@@ -1,5 +1,5 @@
 // @ts-check
-/** What an explorer shows, as one plain value: the JSON of `explorer/state.py`, read, checked and written. */
+/** The explorer's state as a plain value: reads, checks and writes the JSON of `explorer/state.py`. */
 
 import { checked, choice, completed, flag, kind, real, refuse, whole } from "./fields.js";
 import { RULES } from "./select.js";
@@ -67,7 +67,7 @@ export function completeRule(plain, kind, path = kind) {
 }
 
 /**
- * A rule as it stands when it is chosen: at its defaults and full strength.
+ * A rule in its initial state: with its defaults, at full strength.
  * @param {string} name
  * @param {"positives" | "negatives"} kind
  * @returns {Settings}
@@ -101,7 +101,7 @@ export function parseState(text) {
   try {
     plain = JSON.parse(text);
   } catch (error) {
-    refuse(`This is no line of a state: ${/** @type {Error} */ (error).message}.`);
+    refuse(`This is not a state: ${/** @type {Error} */ (error).message}.`);
   }
   const found = completed(plain, STATE, "state");
   const state = /** @type {State} */ ({
@@ -132,7 +132,7 @@ export function sideOf(state, name) {
 }
 
 /**
- * Refuse a state that names what the snapshots do not have.
+ * Throw an error if a state refers to something that the snapshots do not have.
  * @param {State} state
  * @param {Snapshot[]} snapshots one, or two that are shown side by side
  */

@@ -1,5 +1,5 @@
 // @ts-check
-/** What a person can do, each as a function from a state to the next. */
+/** The user's actions, each a function from a state to the next. */
 
 import { BAND, keptOf } from "../engine/bands.js";
 import { hasEdges, moveEdge } from "../engine/edges.js";
@@ -85,7 +85,7 @@ export function withSetting(state, scene, kind, field, value) {
 }
 
 /** @typedef {"all" | "middle" | "ring" | "tenth" | "chance"} PresetName */
-/** Rules a person may begin from, in their order. */
+/** Presets of rules, in their order. */
 export const PRESETS = /** @type {[PresetName, string][]} */ ([
   ["all", "Keep all"],
   ["middle", "Middle band"],
@@ -120,7 +120,7 @@ export function presetRule(name, scene) {
 }
 
 /**
- * Which preset a rule is; null for a person's own.
+ * The preset that a rule equals, or null.
  * @param {Settings} rule
  * @param {Scene} scene
  * @returns {PresetName | null}
@@ -134,7 +134,7 @@ export function presetOf(rule, scene) {
 }
 
 /**
- * Two sides beside each other, or one again.
+ * Start or end the comparison of two sides.
  * @param {State} state
  * @returns {State}
  */

@@ -1,5 +1,5 @@
 // @ts-check
-/** What an edge costs and buys over all anchors, once classes are shown: false negatives by rank, with intervals. */
+/** The cost and benefit of an edge over all anchors: false negatives by rank, with intervals; needs shown classes. */
 
 import { BAND } from "../engine/bands.js";
 import { looseningOf, settingsOf } from "../engine/report.js";

@@ -1,5 +1,5 @@
 // @ts-check
-/** The count over all anchors, in a worker where there can be one, else between other work. */
+/** The count over all anchors, in a worker if possible, else in idle time. */
 
 import { censusOf, countMore, recount, shuffledPlaces, startCensus } from "../engine/census.js";
 
@@ -8,16 +8,16 @@ import { censusOf, countMore, recount, shuffledPlaces, startCensus } from "../en
 /** @typedef {import("../engine/census.js").Census} Census */
 /** @typedef {import("../engine/census.js").Counting} Counting */
 
-/** Above so many anchors they are counted in a random order, so that the first are a sample of all. */
+/** Above this number of anchors, the order is random, so that the first are a sample of all. */
 const EXACT = 3000;
 const SLICE = 30; // milliseconds between answers
 
 /**
- * Counts a side of a snapshot, and tells what is known so far until all is counted or another side is asked for.
+ * Counts a side of a snapshot and reports partial results, until all is counted or another side is requested.
  * @param {(which: number, census: Census) => void} tell
  */
 export function counterOf(tell) {
-  /** By number of a snapshot: what is counted of it. */
+  /** The current count of each snapshot, by its number. */
   const counted = /** @type {Map<number, {snapshot: Snapshot, counting: Counting | null}>} */ (new Map());
 
   /** @type {(which: number, counting: Counting) => void} */
@@ -46,13 +46,13 @@ export function counterOf(tell) {
       now.counting = counting;
       setTimeout(() => goOn(which, counting), 0);
     },
-    /** Forget everything, so that nothing goes on. */
+    /** Discard everything and stop. */
     close: () => counted.clear(),
   };
 }
 
 /**
- * What a worker runs.
+ * The code of a worker.
  * @param {any} scope its global object
  */
 export function serveCensus(scope) {
@@ -64,7 +64,7 @@ export function serveCensus(scope) {
 }
 
 /**
- * The same of a page: a worker that runs this script's text, or the page itself where none may start.
+ * The page's counter: a worker that runs this script's text, or the page itself if no worker can start.
  * @param {string} code of the script, and the name it defines
  * @param {(which: number, census: Census) => void} tell
  * @returns {ReturnType<typeof counterOf>}
@@ -76,7 +76,7 @@ export function censusFor(code, tell) {
     const address = URL.createObjectURL(new Blob([code], { type: "text/javascript" }));
     const worker = new Worker(address);
     let failed = false;
-    /** What was asked last, which the page counts where the worker fails. @type {[number, Side] | null} */
+    /** The last request, which the page handles itself if the worker fails. @type {[number, Side] | null} */
     let asked = null;
     worker.onmessage = ({ data }) => tell(data.which, data.census);
     worker.onerror = () => {

@@ -1,5 +1,5 @@
 // @ts-check
-/** Elements of the page. Whatever comes from a snapshot is set as text, never as markup. */
+/** Elements of the page. Everything from a snapshot is set as text, never as markup. */
 
 /** @typedef {Node | string | null | undefined | false} Child */
 
@@ -25,7 +25,7 @@ export function el(tag, attributes = {}, ...children) {
 }
 
 /**
- * Set an attribute, or take it away for null and false; nothing is written that stands there already.
+ * Set an attribute, or remove it for null and false; equal values are not written.
  * @param {Element} node
  * @param {string} name
  * @param {string | number | boolean | null | undefined} value
@@ -39,7 +39,7 @@ export function setAttribute(node, name, value) {
 }
 
 /**
- * Show a text, if it is another than stands there.
+ * Set a text if it differs.
  * @param {Element} node
  * @param {string} text
  */

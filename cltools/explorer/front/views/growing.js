@@ -9,7 +9,7 @@ import { sideOf } from "../engine/state.js";
 /** @typedef {Pick<Shown, "epochs" | "embeddings" | "mapNames" | "maps" | "kept">} Epochs */
 
 /**
- * The snapshot with these epochs in place of those it has from there on, and with their maps alone.
+ * The snapshot with its later epochs replaced by these, and with only their maps.
  * @param {Shown} shown
  * @param {Epochs} added
  * @returns {Shown}
@@ -30,7 +30,7 @@ export function withEpochs(shown, added) {
 }
 
 /**
- * The state at epochs and on a map that the snapshots have; from what was the newest epoch it goes to the newest.
+ * The state with epochs and a map that exist; a side at the previous newest epoch moves to the new one.
  * @param {State} state
  * @param {Shown[]} snapshots one, or two that are shown side by side
  * @param {number} newest

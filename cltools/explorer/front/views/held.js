@@ -1,12 +1,12 @@
 // @ts-check
-/** A snapshot as a page or a message holds it, with its arrays coded, made one that is shown. */
+/** Decodes a snapshot from a page or a message, with encoded arrays, for display. */
 
 import { embeddingsOf, snapshotOf } from "../engine/similarities.js";
 
 /** @typedef {import("./scene.js").Shown} Shown */
 
 /**
- * What a page holds of some epochs.
+ * A page's data of some epochs.
  * @param {any} held
  * @param {(coded: any) => Uint8Array} bytes of an array as it is held
  * @returns {import("./growing.js").Epochs}
@@ -32,7 +32,7 @@ export function epochsOf(held, bytes) {
 }
 
 /**
- * A snapshot as the page holds it.
+ * A page's data of a snapshot.
  * @param {any} held
  * @param {(coded: any) => Uint8Array} bytes of an array as it is held: base64, or what a message numbers
  * @returns {Shown}

@@ -1,5 +1,5 @@
 // @ts-check
-/** How close every key is: bars on one axis, the two edges that are dragged, the push below, ribbons to the pictures. */
+/** The histogram of closeness: bars, two edges to drag, the push below, and ribbons to the pictures. */
 
 import { BAND, BANDS } from "../engine/bands.js";
 import { countsByBand } from "../engine/histogram.js";
@@ -40,7 +40,7 @@ const SMALL = 10; // bins of so few keys are never cut
 const GRIP = 24; // width of a handle's grip: closer edges hide each other's
 
 /**
- * Where things stand on the axis.
+ * Positions on the axis.
  * @typedef {object} Axis
  * @property {(score: number) => number} x in pixels
  * @property {(x: number) => number} score
@@ -56,7 +56,7 @@ function axisOf({ bins }, width) {
 }
 
 /**
- * Where an edge is drawn: half way between the two keys that it parts.
+ * The position of an edge: half way between the two keys that it separates.
  * @param {EdgeName} name
  * @param {Judged} judged
  * @param {Axis} axis
@@ -107,7 +107,7 @@ export function histogramView(page, side) {
     ...handles.map(({ node }) => node),
   );
   let axis = axisOf(judgedNow(), 0);
-  /** Takes back the drag that is under way. @type {(() => void) | null} */
+  /** Cancels the current drag. @type {(() => void) | null} */
   let cancel = null;
 
   /** @param {typeof EDGES[number]} edge */
@@ -142,7 +142,7 @@ export function histogramView(page, side) {
   }
 
   let [at, last, level] = [0, 0, 0];
-  /** Where a pointer is; a finger far above or below where it was put down moves more finely. @param {PointerEvent} event */
+  /** The position of a pointer; a finger far above or below its start moves in finer steps. @param {PointerEvent} event */
   const xOf = ({ type, pointerType, clientX, clientY }) => {
     if (type === "pointerdown") [at, last, level] = [clientX, clientX, clientY];
     const far = pointerType === "touch" ? Math.abs(clientY - level) : 0;
@@ -198,7 +198,7 @@ export function histogramView(page, side) {
   });
 
   /**
-   * What an edge at this place is, in the unit of the band.
+   * The value of an edge at this position, in the band's unit.
    * @param {number} x
    */
   function valueAt(x) {
@@ -296,7 +296,7 @@ export function histogramView(page, side) {
     });
   }
 
-  /** Put the two flags above their edges, apart from each other and inside of the view. */
+  /** Place the two flags above their edges, without overlap and within the view. */
   function apart(/** @type {Judged} */ judged, /** @type {Axis} */ axis, /** @type {number} */ width) {
     const [one, two] = handles.map(({ name, flag }) => {
       const size = flag.offsetWidth;
@@ -335,7 +335,7 @@ export function histogramView(page, side) {
 }
 
 /**
- * Where an edge stands between its ends, in keys or as a score.
+ * The position of an edge between its limits, in keys or as a score.
  * @param {EdgeName} name
  * @param {import("../engine/edges.js").Edges} edges
  */

@@ -69,7 +69,7 @@ export function anchorsView({ scene, picture, choose, census }) {
   }
 
   let later = 0;
-  /** Draw soon, but nothing away from under a finger or the keyboard. */
+  /** Draw soon, but do not move anything under the pointer or the focus. */
   function update() {
     clearTimeout(later);
     const used = () => root.matches(":active") || list.contains(document.activeElement);

@@ -88,7 +88,7 @@ export function mapView(page) {
   /** @type {[number, number][]} */
   let line = [];
 
-  /** Show the map about a place; what is shown stays on the map. @type {(x: number, y: number, zoom: number) => void} */
+  /** Centre the view at a position; it stays within the map. @type {(x: number, y: number, zoom: number) => void} */
   function look(x, y, zoom) {
     const half = 0.5 / zoom;
     const within = (/** @type {number} */ at) => Math.max(half, Math.min(1 - half, at));
@@ -109,7 +109,7 @@ export function mapView(page) {
     event.preventDefault();
     zoom(event.deltaY < 0 ? 1.2 : 1 / 1.2, event.offsetX, event.offsetY);
   });
-  /** Where fingers lie; two of them zoom. @type {Map<number, [number, number]>} */
+  /** Positions of touching fingers; two of them zoom. @type {Map<number, [number, number]>} */
   const fingers = new Map();
   const apart = () => {
     const [[ax, ay], [bx, by]] = fingers.values();
@@ -185,7 +185,7 @@ export function mapView(page) {
   /** @type {(x: number, y: number) => number | null} */
   const nearest = (x, y) => closest((toX, toY) => (toX - x) ** 2 + (toY - y) ** 2, NEAR ** 2);
 
-  /** Go to the closest point that lies rather in this direction than beside it. @type {(dx: number, dy: number) => void} */
+  /** Go to the closest point that lies mainly in this direction. @type {(dx: number, dy: number) => void} */
   function walk(dx, dy) {
     const from = walked ?? page.scene().own[0] ?? 0;
     const [x, y] = pixelOf(from);
@@ -268,7 +268,7 @@ export function mapView(page) {
     ring.style.transform = `translate(${x}px, ${y}px)`;
   }
 
-  /** Measure anew before the next drawing. */
+  /** Measure again before the next drawing. */
   const resized = () => (room = null);
   return { root, draw, mark, resized, pixelOf };
 }
@@ -321,7 +321,7 @@ export function painting(scene, palette) {
 }
 
 /**
- * Draw every point as a stamp of pixels: a path for each would take ten times as long.
+ * Draw every point as a stamp of pixels, because a path for each is much slower.
  * @param {Surface} room
  * @param {Float32Array} pixels
  * @param {ArrayLike<number>} codes

@@ -1,5 +1,5 @@
 // @ts-check
-/** The explorer: one element with everything in it, for a page that stands alone or for a notebook. */
+/** The explorer as one element, for a stand-alone page or a notebook. */
 
 import { EngineError } from "../engine/fields.js";
 import { checkState } from "../engine/state.js";
@@ -90,7 +90,7 @@ export function mount(root, snapshots, first, { show, code, settled, ask, train,
   /** Make an anchor the one that is judged, counted from the end for places below 0. @param {number} place */
   const choose = (place) =>
     change(({ state }) => ({ ...state, anchor: /** @type {number} */ (snapshot.anchorIds.at(place)) }));
-  /** Make a key the anchor, or show it whole where it is none. @param {number} place */
+  /** Make a key the anchor, or show it enlarged if it cannot be one. @param {number} place */
   const pick = (place) => (snapshot.own ? showThing(place) : choose(place));
   /** 1 for each key that is looked for. @type {Uint8Array | null} */
   let found = null;
@@ -295,7 +295,7 @@ export function mount(root, snapshots, first, { show, code, settled, ask, train,
     point(null);
   }
 
-  /** Ask Python for what only it can judge; the page shows the sentence that says so until it answers. */
+  /** Request judgements that only Python can make; until the answer, the page shows a sentence that says so. */
   function askPython() {
     for (const [side, judged] of [scene.a, scene.b].entries()) {
       if (!ask || !judged?.unknown) continue;
@@ -314,7 +314,7 @@ export function mount(root, snapshots, first, { show, code, settled, ask, train,
     }
   }
 
-  /** What the rule makes of a key. @param {number} place */
+  /** The rule's decision on a key. @param {number} place */
   function about(place) {
     const { similarities: s, judgement, summary } = scene.shown;
     const [rank, code] = [judgement.ranking.order.indexOf(place) + 1, judgement.band[place]];
@@ -379,7 +379,7 @@ export function mount(root, snapshots, first, { show, code, settled, ask, train,
     box.showModal();
   }
 
-  /** All that is known of a key or of a query. @param {number} thing */
+  /** Everything known about a key or a query. @param {number} thing */
   function showThing(thing) {
     const tile = el("div", { class: "tile", role: "img" });
     picture(thing, tile);
@@ -442,7 +442,7 @@ export function mount(root, snapshots, first, { show, code, settled, ask, train,
     }
   });
   let wide = -1;
-  /** Only where the width is another: what is counted changes the height, and nothing may move under the pointer. */
+  /** Only if the width changed: counts change the height, and nothing may move under the pointer. */
   function layout() {
     const { width } = root.getBoundingClientRect();
     if (width === wide) return;
@@ -471,10 +471,10 @@ export function mount(root, snapshots, first, { show, code, settled, ask, train,
     /** @param {State} next */
     set: (next) => change(() => next),
     say,
-    /** Tell how a training goes on. @param {string} words */
+    /** Report the progress of a training. @param {string} words */
     tell: (words) => setText(trained, words),
     /**
-     * Show a snapshot that has grown in place of the only one; a side that showed the last epoch shows the last again.
+     * Replace the only snapshot by a grown one; a side that showed the last epoch shows the new last epoch.
      * @param {Shown} grown
      */
     extend(grown) {

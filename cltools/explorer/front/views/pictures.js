@@ -11,12 +11,12 @@ import { bandName, count } from "./words.js";
 
 /** Relative widths of the columns by code of `BAND`, so that nothing jumps while an edge is dragged. */
 const WIDTHS = [0, 3, 4, 4, 2, 2, 3];
-/** So many pictures at a time of a group that is shown whole. */
+/** Number of pictures added at a time to a group that is shown completely. */
 const PAGE = 300;
 const TILE_GAP = 4;
 
 /**
- * Keys that stand together: a band, or those that two sides treat alike.
+ * A group of keys: a band, or keys that two sides treat alike.
  * @typedef {object} Group
  * @property {string} name its class, too
  * @property {number | null} code of `BAND`, if it is one
@@ -89,7 +89,7 @@ export function picturesView(page) {
   const root = el("section", { class: "bands", "aria-label": "Pictures of each group, from far to near" });
   /** @type {Map<string, ReturnType<typeof columnOf>>} */
   const columns = new Map();
-  /** Which columns were measured last: anew when their room may have changed. */
+  /** The columns measured last; measured again if their space may have changed. */
   let measured = "";
   /** How many pictures fit into each column. @type {number[]} */
   let room = [];
@@ -168,7 +168,7 @@ export function picturesView(page) {
     });
   }
 
-  /** Measure anew before the next drawing. */
+  /** Measure again before the next drawing. */
   const resized = () => (measured = "");
   return { root, draw, gallery, resized };
 }

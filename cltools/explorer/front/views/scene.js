@@ -1,5 +1,5 @@
 // @ts-check
-/** What a state shows: everything that views draw, computed once for each change. */
+/** Scenes: everything that the views draw of a state, computed once per change. */
 
 import { BAND } from "../engine/bands.js";
 import { differenceOf, misplacedPoints } from "../engine/comparing.js";
@@ -22,7 +22,7 @@ import { thingOf } from "./things.js";
 /** @typedef {import("../engine/similarities.js").Snapshot} Snapshot */
 /** @typedef {import("../engine/fields.js").Settings} Settings */
 /**
- * A snapshot with what is drawn of it.
+ * A snapshot with the data that views draw.
  * @typedef {Snapshot & {
  *   title: string, run: string, noun: string, anchorNoun: string, classes: string[], texts: string[],
  *   metadata: Record<string, string[]>, tile: [number, number], tiles: number, columns: number,
@@ -33,7 +33,7 @@ import { thingOf } from "./things.js";
  *   says what each setting does, by rule and by setting
  */
 /**
- * One side, judged for the anchor.
+ * The judgement of the anchor by one side.
  * @typedef {object} Judged
  * @property {Side} side
  * @property {Shown} snapshot
@@ -66,7 +66,7 @@ const BORDER = 1;
 const ANCHORS_HELD = 6;
 
 /**
- * A function from states to scenes; similarities of the last anchors are remembered.
+ * A function from states to scenes, which caches the similarities of the last anchors.
  * @param {Shown[]} snapshots one, or two that are shown side by side
  * @param {Map<string, Recorded>} recorded what Python answered for rules that only it knows, by `questionOf`
  */
@@ -137,7 +137,7 @@ export function scenes(snapshots, recorded) {
 }
 
 /**
- * What Python is asked about a side's anchor.
+ * The request to Python about a side's anchor.
  * @param {Side} side
  * @param {number} which snapshot
  * @param {number} place

@@ -1,5 +1,5 @@
 // @ts-check
-/** Everything behind "more": rules by name, their settings, axis, map, epochs, comparison, and the choice as code. */
+/** The contents of "more": rules by name, their settings, axis, map, epochs, comparison, and the rules as code. */
 
 import { RULES, whyRuleUnknown } from "../engine/select.js";
 import { freshRule, parseState, writeState } from "../engine/state.js";
@@ -32,7 +32,7 @@ export function settingsView(page) {
   const alert = el("p", { class: "alert", role: "alert" });
   /** @type {number | undefined} */
   let playing;
-  /** What decides which controls there are: while it stays, they stay, as someone may be using one. */
+  /** The values that determine which controls exist; controls are kept while these are equal, as one may be in use. */
   let built = "";
 
   /** @type {(label: string, control: HTMLElement, title: string, name?: string) => HTMLElement} */
@@ -170,7 +170,7 @@ export function settingsView(page) {
     if (focused) /** @type {HTMLElement | null} */ (root.querySelector(`[data-setting="${focused}"]`))?.focus();
   }
 
-  /** Set each control to what its like says; a text is left alone while someone types. @param {Element} fresh */
+  /** Set each control to the value of its new counterpart; a text is kept while the user types. @param {Element} fresh */
   function update(fresh) {
     const controls = (/** @type {Element} */ node) =>
       /** @type {HTMLInputElement[]} */ ([...node.querySelectorAll("[data-setting], output")]);

@@ -1,9 +1,9 @@
 // @ts-check
-/** The one state of an explorer, its history, and who is told when it changes. */
+/** The state of an explorer, its history, and listeners to its changes. */
 
 /** @typedef {import("../engine/state.js").State} State */
 
-/** Steps of the keyboard within this many milliseconds are one step of the history. */
+/** Keyboard steps within this many milliseconds form one step of the history. */
 const ONE_STEP = 400;
 const STEPS_KEPT = 200;
 

@@ -28,7 +28,7 @@ export function nameOf({ noun, anchorNoun, ids, anchorIds, classes, labels, anch
 }
 
 /**
- * A thing in words: its text, or its id.
+ * The text or else the id of a thing.
  * @param {Shown} snapshot
  * @param {number} thing
  */
@@ -36,7 +36,7 @@ export const wordsOf = ({ texts, ids, anchorIds }, thing) =>
   texts[thing] || (texts.length ? "(no text)" : String(ids[thing] ?? anchorIds[thing - ids.length]));
 
 /**
- * A function that gives the column and row of a thing's picture on the sheet, null where it has none.
+ * A function that returns the column and row of a thing's picture on the sheet, or null.
  * @param {Shown} snapshot
  * @returns {(thing: number) => [number, number] | null}
  */

@@ -1,5 +1,5 @@
 // @ts-check
-/** Every sentence of the page, and numbers as people read them. */
+/** The sentences of the page, and formats of numbers. */
 
 import { BAND, keptOf } from "../engine/bands.js";
 import { sumOf } from "../engine/order.js";
@@ -66,7 +66,7 @@ const LEFT_OUT = /** @type {[number, string][]} */ ([
 ]);
 
 /**
- * What the rule does with this anchor.
+ * The sentence on what the rule does for this anchor.
  * @param {Judged} judged
  * @returns {Piece[]}
  */
@@ -106,7 +106,7 @@ const named = (code, keys) => ({ text: `${SYMBOLS[code]} ${count(keys[code])}`, 
 export const anchorsOf = ({ anchors, of }) => `${anchors < of ? `${count(anchors)} of` : "all"} ${count(of)} anchors`;
 
 /**
- * What the labels say about this anchor's keys; it leads with the one number and its base rate.
+ * The sentence on the classes of this anchor's keys; it begins with the main number and its base rate.
  * @param {Judged} judged
  * @param {Census} [census] of its rule
  * @returns {Piece[]}
@@ -151,7 +151,7 @@ export function agreement(difference) {
 }
 
 /**
- * What an edge cuts, in images, share and score at once.
+ * The text of an edge: number of images, share and score.
  * @param {EdgeName} name
  * @param {Edges} edges
  * @param {Judged} judged

@@ -1,4 +1,4 @@
-"""The learner as training calls it: compiled, and on a GPU without a wait."""
+"""The state as training calls it: compiled, and on a GPU without a wait."""
 
 import os
 import signal
@@ -14,8 +14,8 @@ from test_training_checkpoint import made, training
 from cltools.evaluation import PROTOCOLS
 from cltools.presets import METHODS, preset
 from cltools.training import Run, Stopped, fit
-from cltools.training.learner import make_learner
 from cltools.training.record import EpochSums
+from cltools.training.state import new_train_state
 from cltools.training.step import Batch, train_step
 
 COMPILED = """
@@ -26,14 +26,15 @@ from torch._dynamo.backends.debugging import aot_eager
 from cltools.datasets import load_images
 from cltools.evaluation import PROTOCOLS
 from cltools.presets import METHODS, preset
-from cltools.training import Run, fit, learner
+from cltools.training import Run, fit
+from cltools.training import state as train_state
 
 graphs = []
 def counted(graph, inputs, **settings):
     graphs.append([tuple(x.shape) for x in inputs if x.ndim == 4 and x.shape[1] == 3 and x.shape[0] > 8])
     return aot_eager(graph, inputs, **settings)
 
-learner.BACKEND = counted
+train_state.BACKEND = counted
 name, folder = sys.argv[1:]
 experiment = preset(name)
 experiment = replace(
@@ -68,8 +69,8 @@ def test_compiled_training_is_the_same_and_compiles_each_pass_once(name: str, tm
 @pytest.mark.slow
 def test_whether_passes_are_compiled_is_a_setting_of_the_experiment() -> None:
     experiment = preset("digits-moco")
-    plain = make_learner(experiment, made(), torch.device("cpu"))
-    compiled = make_learner(training(experiment, compile=True), made(), torch.device("cpu"))
+    plain = new_train_state(experiment, made(), torch.device("cpu"))
+    compiled = new_train_state(training(experiment, compile=True), made(), torch.device("cpu"))
     assert plain.forward is plain.encoder and compiled.forward is not compiled.encoder
     assert list(plain.encoder.state_dict()) == list(compiled.encoder.state_dict())
     assert plain.memory is not None and compiled.memory is not None
@@ -81,18 +82,18 @@ def test_whether_passes_are_compiled_is_a_setting_of_the_experiment() -> None:
 def test_a_step_on_a_gpu_never_waits(name: str) -> None:
     device, experiment = torch.device("cuda"), training(preset(name), batch=64, queue_size=256)
     images = made(64).to(device)
-    learner = make_learner(experiment, made(64), device)
+    state = new_train_state(experiment, made(64), device)
     batch = Batch(images.images, images.ids, images.labels)
     sums = EpochSums(device)
     for _ in range(2):  # what is done once, such as choosing algorithms, may wait
-        train_step(learner, batch, experiment, progress=1.0, labelled=True)
+        train_step(state, batch, experiment, progress=1.0, labelled=True)
     torch.cuda.set_sync_debug_mode("error")
     try:
-        torch.manual_seed(learner.step)
-        for group in learner.optimizer.param_groups:
+        torch.manual_seed(state.step)
+        for group in state.optimizer.param_groups:
             group["lr"] = 0.01
-        result = train_step(learner, batch, experiment, progress=1.0, labelled=True)
-        sums.add(learner.step, result.loss, result.tally, result.anchors)
+        result = train_step(state, batch, experiment, progress=1.0, labelled=True)
+        sums.add(state.step, result.loss, result.tally, result.anchors)
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert result.loss.isfinite()
@@ -101,15 +102,15 @@ def test_a_step_on_a_gpu_never_waits(name: str) -> None:
 @pytest.mark.gpu
 def test_a_gpu_trains_in_bfloat16_with_a_fused_optimiser() -> None:
     experiment = training(preset("cifar10-potential"), batch=64, queue_size=256)
-    learner = make_learner(experiment, made(64), torch.device("cuda"))
-    assert learner.optimizer.defaults["fused"] and learner.device.type == "cuda"
-    before = [parameter.clone() for parameter in learner.encoder.parameters()]
+    state = new_train_state(experiment, made(64), torch.device("cuda"))
+    assert state.optimizer.defaults["fused"] and state.device.type == "cuda"
+    before = [parameter.clone() for parameter in state.encoder.parameters()]
     images = made(64).to("cuda")
     for _ in range(2):
         batch = Batch(images.images, images.ids, images.labels)
-        train_step(learner, batch, replace(experiment, seed=1), progress=1.0, labelled=True)
-    assert all(p.dtype == torch.float32 and p.isfinite().all() for p in learner.encoder.parameters())
-    assert any(not torch.equal(a, b) for a, b in zip(before, learner.encoder.parameters(), strict=True))
+        train_step(state, batch, replace(experiment, seed=1), progress=1.0, labelled=True)
+    assert all(p.dtype == torch.float32 and p.isfinite().all() for p in state.encoder.parameters())
+    assert any(not torch.equal(a, b) for a, b in zip(before, state.encoder.parameters(), strict=True))
 
 
 @pytest.mark.gpu

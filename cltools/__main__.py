@@ -9,7 +9,10 @@ from cltools.errors import printable
 
 def start() -> None:
     """Run the command line, or report the libraries that it lacks."""
-    for stream in (sys.stdout, sys.stderr):
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # it was closed before the start
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
         if isinstance(stream, TextIOWrapper):  # its encoding may lack characters such as "→"
             stream.reconfigure(errors="backslashreplace")
     try:

@@ -21,7 +21,7 @@ from typing import Annotated, Any, Literal, Union
 
 import tyro
 
-from cltools.errors import CltoolsError, printable
+from cltools.errors import CltoolsError, printable, unknown
 from cltools.files import check_writable
 from cltools.names import DISTRIBUTION, IMAGES, METHODS
 
@@ -62,8 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (CltoolsError, OSError, FloatingPointError, MemoryError) as error:
         if "--debug" in common:
             raise
-        path = getattr(error, "filename", None)
-        message = f"{path}: {getattr(error, 'strerror', '')}; check the path." if path else f"{error}"
+        path, reason = getattr(error, "filename", None), getattr(error, "strerror", None)
+        message = f"{path or 'The output'}: {reason}; check the path." if reason else f"{error}"
         print(f"cltools: {printable(message) or 'There is too little memory.'}", file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt as stopped:
@@ -84,6 +84,11 @@ def _run(arguments: list[str]) -> Answer | None:
         return None
     if "" in arguments:
         raise CltoolsError("An argument is empty, perhaps from an unset shell variable; set it, or leave it out.")
+    if command not in COMMANDS and not command.startswith("-"):
+        raise unknown("command", command, COMMANDS)
+    given = [each.partition("=")[0] for each in rest if each.startswith("--")]
+    if twice := [flag for flag in given if given.count(flag) > 1]:
+        raise CltoolsError(f"{twice[0]} is given twice; give it once, followed by all of its values.")
     commands: dict[str, Any] = {}
     for name, function in COMMANDS.items():
         about = None if name == command else f"{function.__doc__}".partition("\n")[0]
@@ -241,7 +246,8 @@ def snapshot(
     from cltools.training.run import CONFIG
 
     trained = (Path(source) / CONFIG).is_file()
-    subject = loaded(Path(source), images) if trained else replace(experiment_of(source, images, laptop), seed=seed)
+    settings = Path(source) if source.endswith(".json") else source
+    subject = loaded(Path(source), images) if trained else replace(experiment_of(settings, images, laptop), seed=seed)
     return make_snapshot(subject, out, after, n, seed, umap), {"snapshot": str(out)}
 
 

@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from cltools.datasets import DataSettings
 from cltools.encoders import EncoderSettings
-from cltools.errors import SEED, CltoolsError, Settings, described, shown, unknown
+from cltools.errors import SEED, CltoolsError, NotFound, Settings, described, shown, unknown
 from cltools.files import leaves, parsed
 from cltools.losses import LossSettings
 from cltools.mining import AllNegatives, AugmentedView, NearestKeys, NegativeRule, PositiveRule
@@ -150,12 +150,14 @@ def imported(module: str, source: str) -> ModuleType:
         if not f"{module}.".startswith(f"{error.name}."):
             raise CltoolsError(f"{source}, which imports {error.name!r}, which is not installed.") from error
         wrong = f"{source}, but Python finds no module {error.name!r}."
-        raise CltoolsError(f"{wrong} Start in the folder that contains it, or add that to PYTHONPATH.") from None
+        raise NotFound(f"{wrong} Start in the folder that contains it, or add that to PYTHONPATH.") from None
 
 
 def import_rules(modules: Iterable[str]) -> None:
     """Import modules that define rules, so that rules are found by class name; ValueError for an unknown module."""
     for name in modules:
+        if name.endswith(".py"):
+            raise CltoolsError(f"--import takes the name of a module: {name.removesuffix('.py')}, without .py.")
         imported(name, f"outside.rules names {shown(name)}")
 
 

@@ -24,6 +24,10 @@ class CltoolsError(ValueError):
         super().__init__(text if len(text) <= 4000 else f"{text[:2000]} … {text[-1000:]}")
 
 
+class NotFound(CltoolsError):
+    """A module named in settings is not found: a fault of the surroundings, and not of the file that names it."""
+
+
 def printable(text: object, *, lines: bool = True) -> str:
     r"""Escape the characters that a terminal would interpret instead of showing, except line breaks and tabs.
 

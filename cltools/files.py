@@ -20,7 +20,7 @@ from tempfile import TemporaryFile
 from typing import Any
 from uuid import uuid4
 
-from cltools.errors import LONGEST, CltoolsError, printable, shown
+from cltools.errors import LONGEST, CltoolsError, NotFound, printable, shown
 
 _above = Path(__file__).resolve().parents[1]
 CLONE = _above if (_above / "pyproject.toml").is_file() else None
@@ -74,6 +74,13 @@ def _hold(path: Path) -> int | None:
     return file
 
 
+def _is_locked_by(mark: Path, file: int) -> bool:
+    """Return True if the lock file is still the one that was opened as `file`."""
+    with suppress(OSError):
+        return os.path.samestat(mark.stat(), os.fstat(file))
+    return False
+
+
 def _release(file: int | None) -> None:
     if file in _locks:  # false in a process that was forked in the meantime
         _locks.remove(file)
@@ -102,6 +109,12 @@ def _writing(path: Path | str) -> Iterator[None]:
         reason = "a file exists where a folder is needed" if isinstance(error, FileExistsError) else error.strerror
         wrong = f"{path} could not be written: {reason or error}. An earlier file of that name is unchanged."
         raise OSError(f"{wrong} {remedy}, or name another path, and try again.") from error
+
+
+def absolute(path: Path | str) -> Path:
+    """Return the absolute path, which names the same file after a change of the working folder."""
+    with _writing(path):
+        return Path(path).absolute()
 
 
 @contextmanager
@@ -147,8 +160,9 @@ def _remove_parts(path: Path) -> None:
 def claimed(mark: Path, what: str, patience: float = 0.0) -> Iterator[None]:
     """Claim a folder or a file for writing by this thread alone until the block, or this process, ends.
 
-    The thread may claim the same path again inside the block, as an evaluation in a training callback does. Folders
-    that were created for the lock file are removed at the end if they are empty.
+    The thread may claim the same path again inside the block, as an evaluation in a training callback does; if the lock
+    file was deleted or moved meanwhile, that is a claim of its own, which fails if another process holds the path by
+    then. Folders that were created for the lock file are removed at the end if they are empty.
 
     Args:
         mark: the lock file: `IN_USE` in a folder whose files are claimed, or a file's name with that suffix.
@@ -159,8 +173,8 @@ def claimed(mark: Path, what: str, patience: float = 0.0) -> Iterator[None]:
         ValueError: another process or thread has claimed it; the message says which, and since when.
         OSError: the lock file cannot be written.
     """
-    marks: set[Path] = vars(_own).setdefault("marks", set())
-    if mark in marks:
+    marks: dict[Path, int] = vars(_own).setdefault("marks", {})
+    if mark in marks and _is_locked_by(mark, marks[mark]):
         yield
         return
     path, until, file, announced = str(mark)[: -len(IN_USE) - 1] or ".", time.monotonic() + patience, None, False
@@ -177,7 +191,7 @@ def claimed(mark: Path, what: str, patience: float = 0.0) -> Iterator[None]:
                 if not announced:
                     announced = True
                     print(printable(f"Waiting for {path}, which is in use by {by}."), file=sys.stderr, flush=True)
-    marks.add(mark)
+    marks[mark] = file
     try:
         with _writing(path):
             since = time.strftime("%Y-%m-%d %H:%M:%S")
@@ -186,10 +200,11 @@ def claimed(mark: Path, what: str, patience: float = 0.0) -> Iterator[None]:
         _remove_parts(mark)
         yield
     finally:
-        marks.discard(mark)
+        marks.pop(mark, None)
         if file in _locks:
             with suppress(OSError):
-                mark.unlink()
+                if _is_locked_by(mark, file):
+                    mark.unlink()
                 for each in created:
                     each.rmdir()
             _release(file)
@@ -221,12 +236,12 @@ def reading(wrong: str, remedy: str = "") -> Iterator[None]:
     """Turn any error that a library raises on a damaged file into a message with a remedy.
 
     Raises:
-        ValueError: in place of any error of the block, except MemoryError and errors on opening a file.
+        ValueError: in place of any error of the block, except MemoryError, NotFound, and errors on opening a file.
     """
     try:
         yield
     except Exception as error:
-        if isinstance(error, MemoryError) or getattr(error, "filename", None) is not None:
+        if isinstance(error, MemoryError | NotFound) or getattr(error, "filename", None) is not None:
             raise
         reason = str(error) if isinstance(error, CltoolsError) else f"{type(error).__name__}: {error}"[: 2 * LONGEST]
         raise CltoolsError(f"{wrong}: {reason.removesuffix('.')}. {remedy}".rstrip()) from error

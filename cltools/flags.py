@@ -6,13 +6,14 @@
 import argparse
 import json
 import math
+import os
 import re
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import MISSING, dataclass, field, fields, make_dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import tyro
 
@@ -28,7 +29,7 @@ from cltools.ranks import Ranks, joined
 from cltools.training import Run, fit
 from cltools.training.loggers import LOGS
 from cltools.training.record import Split, read_run_record
-from cltools.training.run import read_config
+from cltools.training.run import CONFIG, FILES, read_config
 
 Imports = Annotated[tuple[str, ...], tyro.conf.arg(name="import")]
 EARLY = ("--config", "--images", "--rule", "--positive-rule", "--import")
@@ -41,7 +42,7 @@ def flags_of(command: str, arguments: Sequence[str]) -> Any:
     Raises:
         ValueError: a preset, rule, module or config is unknown.
     """
-    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    early = argparse.ArgumentParser(prog=f"cltools {command}", add_help=False, allow_abbrev=False)
     early.add_argument("--laptop", action="store_true")
     for flag in EARLY:
         early.add_argument(flag, nargs="*", default=[])
@@ -56,7 +57,9 @@ def flags_of(command: str, arguments: Sequence[str]) -> Any:
     if command == "mine":
         return _mine_flags(**chosen)
     name = arguments[0] if arguments and not arguments[0].startswith("-") else ""
-    named = known.config[0] if known.config else name or "digits-moco"
+    if known.config and name:
+        raise CltoolsError(f"{name} and --config both name settings; give one of them. Flags change single settings.")
+    named = Path(known.config[0]) if known.config else name or "digits-moco"
     experiment = experiment_of(named, next(iter(known.images), None), known.laptop)
     if "negatives" in chosen and name:
         chosen["negatives"] = fitted(chosen["negatives"], IMAGES[name.partition("-")[0]])
@@ -64,9 +67,18 @@ def flags_of(command: str, arguments: Sequence[str]) -> Any:
     return _train_flags(name, replace(experiment, outside=outside, **chosen), bool(known.config))
 
 
-def experiment_of(name: str, images: Path | str | None = None, small: bool = False) -> Experiment:
-    """Return the experiment of a preset or a settings file (.json) with these images, at the CPU setting if `small`."""
-    experiment = read_config(Path(name)) if name.endswith(".json") else preset(name, images)
+def experiment_of(name: Path | str, images: Path | str | None = None, small: bool = False) -> Experiment:
+    """Return the experiment of a preset or a settings file with these images, at the CPU setting if `small`.
+
+    Args:
+        name: a preset, or the path of a file or of a run's folder.
+        images: a folder of images; None for those of the settings.
+        small: whether to change the settings to those for a CPU.
+    """
+    if isinstance(name, Path):
+        experiment = read_config(name / CONFIG if name.is_dir() else name)
+    else:
+        experiment = preset(name, images)
     data = replace(experiment.data, name=str(images or experiment.data.name))
     experiment = replace(experiment, data=data)
     return laptop(experiment) if small else experiment
@@ -99,6 +111,9 @@ class TrainFlags:
     before training.
     """
 
+    named: ClassVar[str]
+    """The preset from which the flags were made."""
+
     preset: tyro.conf.Positional[str]
     """IMAGES-METHOD, as listed by `cltools presets`; own-METHOD for your own images. Leave it out with --config."""
     out: Path | None
@@ -129,8 +144,15 @@ class TrainFlags:
     def __call__(self) -> tuple[str, Any] | None:
         """Train and evaluate."""
         base = Experiment(**{f.name: getattr(self, f.name) for f in fields(Experiment)})
+        if self.preset != self.named:
+            raise CltoolsError(f"Name the preset before its flags: cltools train {self.preset} …")
         if self.print_config:
             return base.to_json().rstrip(), json.loads(base.to_json())
+        if len({*self.seeds}) < len(self.seeds):
+            raise CltoolsError(f"--seeds is {' '.join(map(str, self.seeds))}; give each seed once.")
+        for out in (self._out(base.data.name, seed) for seed in self.seeds if self.out and not self.resume):
+            if any((out / file).exists() for file in FILES):
+                raise FileExistsError(f"{out} already holds a run. Add --resume, or use another folder.")
         split = _split_to_evaluate(base)
         with joined() as ranks:
             start = Run.load(self.start_from) if self.start_from else None
@@ -139,20 +161,17 @@ class TrainFlags:
             return None
         lines, plain, reports = [], [], [_report(run, split) for run in trained]
         for run, report in zip(trained, reports, strict=True):
-            epochs = len(run.history.rows)
-            lines.append(
-                f"{run.path}: {epochs} epoch{'s' * (epochs != 1)}" + (f"; {split}: {figures(report)}" if report else "")
-            )
-            plain.append({"run": str(run.path), "epochs": epochs, "report": report})
+            epochs, path = len(run.history.rows), f"{run.path}".removeprefix(f"{Path.cwd()}{os.sep}")
+            line = f"{path}: {epochs} epoch{'s' * (epochs != 1)}"
+            lines.append(f"{line}; {split}: {figures(report)}" if report else line)
+            plain.append({"run": path, "epochs": epochs, "report": report})
         if len(reports) > 1 and all(reports):
             lines.append(over_seeds(reports))
         return "\n".join(lines), plain if self.seeds else plain[0]
 
     def _trained(self, experiment: Experiment, ranks: Ranks, start: Run | None) -> Run:
         """Train with one seed."""
-        name = self.preset or experiment.data.name
-        out = self.out or Path("runs") / re.sub(r"[^\w.-]+", "-", name).strip("-")
-        out = out.with_name(f"{out.name}-seed{experiment.seed}") if self.seeds else out
+        out = self._out(experiment.data.name, experiment.seed)
         if self.out is None and not self.resume:
             out = ranks.from_first(_free(out) if ranks.first else None)
         callbacks = [LOGS[log](out / log) for log in self.log] + ([] if sys.stderr.isatty() else [_print_epoch])
@@ -161,6 +180,11 @@ class TrainFlags:
         finally:
             with suppress(OSError):  # removes the folder if it is still empty after an error
                 out.rmdir()
+
+    def _out(self, images: str, seed: int) -> Path:
+        """Return the folder of a seed's run; without --out it may be taken."""
+        out = self.out or Path("runs") / re.sub(r"[^\w.-]+", "-", self.preset or images).strip("-")
+        return out.with_name(f"{out.name}-seed{seed}") if self.seeds else out
 
 
 def _train_flags(name: str, experiment: Experiment, config: bool) -> TrainFlags:
@@ -171,7 +195,7 @@ def _train_flags(name: str, experiment: Experiment, config: bool) -> TrainFlags:
     seed = Annotated[int, tyro.conf.arg(help="Seed of initial weights, order, views and rules' draws.")]
     flags = [(part, kind, field()) for part, kind in (kinds | unprefixed | {"seed": seed}).items()]
     flags_class: Any = make_dataclass("Flags", flags, bases=(TrainFlags,), frozen=True)
-    flags_class.__doc__ = TrainFlags.__doc__
+    flags_class.__doc__, flags_class.named = TrainFlags.__doc__, name
     none: dict[Any, Any] = {bool: False, Path | None: None}
     unset = {f.name: none.get(f.type, ()) for f in fields(TrainFlags)}
     unset["preset"] = name or ("" if config else tyro.MISSING)
@@ -182,11 +206,13 @@ def _train_flags(name: str, experiment: Experiment, config: bool) -> TrainFlags:
 
 def _free(out: Path) -> Path:
     """Return the folder or, if it exists, the first free one with a number; it is created, which reserves the name."""
-    for path in (out, *(out.with_name(f"{out.name}-{number}") for number in range(2, 10**6))):
+    path, number = out, 1
+    while True:
         with suppress(FileExistsError):
             path.mkdir(parents=True)
             return path
-    raise CltoolsError(f"There are too many runs named {out}; name a folder with --out.")
+        number += 1
+        path = out.with_name(f"{out.name}-{number}")
 
 
 def _split_to_evaluate(experiment: Experiment) -> Split | None:

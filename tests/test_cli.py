@@ -166,7 +166,17 @@ class TestTrain:
                 raise KeyboardInterrupt
             return train_step(state, *arguments, **rest)
 
-        command = ["train", *QUICK, "--epochs", "2", "--checkpoint-every", "1", "--out", str(tmp_path / "a")]
+        command = [
+            "train",
+            QUICK[0],
+            *QUICK[3:],
+            "--epochs",
+            "2",
+            "--checkpoint-every",
+            "1",
+            "--out",
+            str(tmp_path / "a"),
+        ]
         with monkeypatch.context() as patch:
             patch.setattr(fitting, "train_step", interrupted)
             outcome = call(*command)
@@ -307,6 +317,42 @@ class TestFlags:
             (Path("runs") / taken).mkdir(parents=True)
         call("train", "digits-moco")
         assert asked[-1].out == Path("runs/digits-moco-3")
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (["--epochs", "1", "digits-potential"], "Name the preset before its flags: cltools train digits-potential"),
+            (["digits-moco", "--epochs", "1", "--epochs=2"], "--epochs is given twice"),
+            (["digits-moco", "--import", "a", "--import", "b"], "--import is given twice"),
+            (["digits-moco", "--import", "my_rules.py"], "my_rules, without .py"),
+            (["digits-moco", "--config", "some.json"], "digits-moco and --config both name settings"),
+            (["digits-moco", "--seeds", "3", "3"], "--seeds is 3 3; give each seed once"),
+            (["digits-moco", "--laptop=True"], "cltools train: error"),
+        ],
+    )
+    def test_what_would_be_taken_for_something_else_is_refused(
+        self, asked: list[SimpleNamespace], arguments: list[str], message: str
+    ) -> None:
+        refused(call("train", *arguments), message)
+        assert not asked
+
+    def test_a_folder_that_holds_a_run_is_found_before_any_seed_is_trained(
+        self, asked: list[SimpleNamespace], tmp_path: Path
+    ) -> None:
+        (tmp_path / "a-seed2").mkdir()
+        (tmp_path / "a-seed2" / "config.json").touch()
+        refused(call("train", "digits-moco", "--seeds", "0", "1", "2", "--out", str(tmp_path / "a")), "a-seed2 already")
+        assert not asked
+
+    @pytest.mark.parametrize("name", ["settings", "run/config.json", "run"])
+    def test_a_config_may_have_any_name_or_be_that_of_a_run(
+        self, name: str, asked: list[SimpleNamespace], tmp_path: Path
+    ) -> None:
+        file = tmp_path / (f"{name}/config.json" if name == "run" else name)
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(preset("shapes-potential").to_json(), encoding="utf-8")
+        assert call("train", "--config", str(tmp_path / name)).status == 0
+        assert asked[0].experiment == preset("shapes-potential")
 
     def test_seed_out_and_resume(self, asked: list[SimpleNamespace]) -> None:
         call("train", "shapes-moco", "--seed", "7", "--out", "some/where", "--resume")
@@ -504,6 +550,7 @@ def reseeded(folder: Path, name: str, seed: int, **training: Any) -> Path:
     for key in (key for key in weights if key.endswith("weight")):
         weights[key] += 0.3 * weights[key].std() * torch.randn(weights[key].shape, generator=noise)
     save_file(weights, other / "encoder.safetensors")
+    (other / "checkpoint.pt").unlink()  # which knows better
     return other
 
 
@@ -539,7 +586,6 @@ class TestEvaluateSeeds:
 
     def test_refuses_a_run_that_did_fewer_epochs(self, folder: Path) -> None:
         other = reseeded(folder, "b", 5)
-        (other / "checkpoint.pt").unlink()  # which knows better
         row = (other / "history.csv").read_text(encoding="utf-8").splitlines()[1]
         with (other / "history.csv").open("a", encoding="utf-8") as file:
             file.write(row.replace("1,", "2,", 1) + "\n")
@@ -611,7 +657,7 @@ class TestMain:
         assert [each["differs"].get("seed") for each in found] == [0, 5, None]
 
     def test_refuses_an_unknown_command(self) -> None:
-        refused(call("trian", "digits-moco"), "trian", "Available subcommands: train, ")
+        refused(call("trian", "digits-moco"), "Unknown command 'trian'. Did you mean train?")
 
     def test_everything_has_help(self) -> None:
         for command in (*COMMANDS, "train cifar10-moco --rule RandomNegatives"):

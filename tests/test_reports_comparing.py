@@ -241,7 +241,7 @@ def test_an_arm_that_diverges_is_recorded_and_the_others_go_on(tmp_path: Path, m
     assert "| `band` | 0, diverged 1 |  |  |  |  |  |  |  |" in table([out])
     read = Comparison(tuple(rows))
     assert set(read.gains("decoupled")) == {0}
-    with pytest.raises(ValueError, match="hold no knn200 of an arm 'band'"):
+    with pytest.raises(ValueError, match="contain no knn200 of an arm 'band'"):
         read.of("band")
 
 

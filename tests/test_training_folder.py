@@ -85,7 +85,7 @@ def test_a_folder_that_is_trained_in_is_refused_before_anything_is_done(tmp_path
         assert files(tmp_path) == before
 
     run = fit(training(POTENTIAL, epochs=2), images=made(), out=tmp_path, callbacks=[second])
-    assert len(told) == 2 and all(str(tmp_path) in each and "use another place" in each for each in told)
+    assert len(told) == 2 and all(str(tmp_path) in each and "another path" in each for each in told)
     assert {path.name for path in tmp_path.iterdir()} == {*FILES} and len(run.history.rows) == 2
 
 
@@ -265,7 +265,9 @@ def test_where_nothing_can_be_kept_figures_are_told(
         measured = run.evaluate(protocols=["knn10", "knn200"])
     told = capsys.readouterr().err
     for name in ("knn10", "knn200"):
-        assert re.search(rf"No space left.*Make room.*Measured but not saved: .*{name} {measured[name]:.1f}", told)
+        assert re.search(
+            rf"No space left.*Free some space.*Measured but not saved: .*{name} {measured[name]:.1f}", told
+        )
     assert files(folder) == before
 
 

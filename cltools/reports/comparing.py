@@ -33,6 +33,8 @@ from cltools.training.record import Plain, settings_of
 from cltools.training.state import resolve_device
 
 KIND, FORMAT = "comparison", 2
+FIXED = ("seed", "data.name", "data.root", "data.holdout", "training.epochs", "training.device", "evaluation.every")
+"""Settings that flags of their own decide, for all arms."""
 FIGURES = ("knn200", "knn10", "probe")
 CURVES = {"loss": 4, "knn": 2, "false_negative_share": 4, "mined_purity": 4}
 """Columns of the history that a row stores per epoch, and their decimals."""
@@ -115,6 +117,9 @@ class CompareFlags(Settings):
             raise CltoolsError(f"compare: vary is {self.vary[0]}; add its values, such as: {self.vary[0]} 0.1 0.2")
         if len(self.given) % 2:
             raise CltoolsError(f"compare: set is {' '.join(self.given)}; give pairs of a path and a value.")
+        for path in (*self.vary[:1], *self.given[::2]):
+            if path in FIXED or path.startswith("outside."):
+                raise CltoolsError(f"compare sets {path} itself; see the flags of cltools compare --help.")
         if not self.seeds:
             raise CltoolsError("compare: seeds is empty; name at least one.")
         if bool(self.drop_closest) != bool(self.keep_within):
@@ -136,13 +141,13 @@ class CompareFlags(Settings):
 
     def chosen(self) -> dict[str, Experiment]:
         """Return the arms to train, with the budget; the baseline is first."""
-        every = self.arms()
+        every = {name: self.budgeted(each, self.epochs) for name, each in self.arms().items()}
         wanted = {name: every[name] for name in every if name in self.only or not (self.only or self.vary)}
         if self.vary:
             path, *values = self.vary
             of = wanted or {BASELINE: every[BASELINE]}
             wanted = {f"{name} {path}={x}": varied(each, path, x) for name, each in of.items() for x in values}
-        return {name: self.budgeted(each, self.epochs) for name, each in ({BASELINE: every[BASELINE]} | wanted).items()}
+        return {BASELINE: every[BASELINE]} | wanted
 
     def controls(self) -> dict[str, str]:
         """Return, for each of the user's negative rules, the names of its random control and of the rule's arm."""

@@ -18,7 +18,8 @@ def loaded(path: Path, images: Path | None = None, device: str = "auto") -> Run:
     if images is None:
         return run
     data = replace(run.experiment.data, name=str(images), limit=None)
-    return replace(run, experiment=replace(run.experiment, data=data), path=None)
+    experiment = replace(run.experiment, data=data, outside=replace(run.experiment.outside, images=None))
+    return replace(run, experiment=experiment, path=None, images=run.images and replace(run.images, given=False))
 
 
 def evaluate_runs(
@@ -37,6 +38,6 @@ def evaluate_runs(
         lines.append(f"{path} (seed {run.experiment.seed}): {figures(report)}")
     if len(runs) > 1:
         return "\n".join([*lines, over_seeds([*reports.values()])]), reports
-    if run.path is not None:
+    if run.path is not None and any(run.path.glob(confusion_file(split, "*"))):  # none in a read-only folder
         lines.append(f"By class: {path / RECORD}; confusion matrices: {path / confusion_file(split, '*')}")
     return "\n".join(lines), reports[str(path)]

@@ -23,7 +23,7 @@ from cltools.config import Experiment, TrainingSettings
 from cltools.datasets import ImageSet, splits_of
 from cltools.errors import CltoolsError, described, foreign
 from cltools.evaluation import effective_rank, embed, knn_accuracy, known_of, limited
-from cltools.files import IN_USE, claimed, reading
+from cltools.files import IN_USE, absolute, claimed, reading
 from cltools.mining.handed_in import enough_memory
 from cltools.provenance import command
 from cltools.ranks import Ranks
@@ -119,7 +119,7 @@ def fit(
     own = Parts.of(experiment, images=images, backbone=backbone, views=views, optimizer=optimizer, protocols=protocols)
     if out == "":
         raise CltoolsError("out is empty, perhaps from an unset shell variable; name the run's folder.")
-    ranks, path = Ranks.current(), Path(out) if out is not None else None
+    ranks, path = Ranks.current(), absolute(out) if out is not None else None
     checkpoint = _checkpoint_to_resume(path, experiment, ranks) if resume else None
     ranks.check_agreed({"epochs done": checkpoint.epoch if checkpoint else 0})
     if checkpoint is not None:
@@ -407,7 +407,7 @@ class Training:
         if run.path is not None:
             run.steps = progress.steps
             if self.state.ranks.first:
-                run.save()
+                run.save()  # raises if the folder is another's by now
             save_checkpoint(run.path / CHECKPOINT, run, self.state, progress)
 
     def _measured(self, epoch: int) -> Row:

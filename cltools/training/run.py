@@ -17,10 +17,10 @@ from tqdm.auto import tqdm
 from cltools.config import Experiment, differences
 from cltools.datasets import ImageSet, what_reads
 from cltools.encoders import Encoder, OwnBackbone, build_encoder, device_of
-from cltools.errors import CltoolsError, described
+from cltools.errors import CltoolsError, NotFound, described
 from cltools.evaluation import Diagnosis, LinearRecipe, Predictions, Recipes, bare, diagnose, embed, figures, predict
 from cltools.evaluation.report import check_protocols
-from cltools.files import IN_USE, claimed, reading, replacing, write_text
+from cltools.files import IN_USE, absolute, claimed, reading, replacing, write_text
 from cltools.mining import Similarities, State, reads_now, same_class, seeded, select, similarities
 from cltools.mining.negatives import Closeness
 from cltools.provenance import command, write_record
@@ -238,7 +238,7 @@ class Run:
             ValueError: a file is damaged; the backbone does not fit the weights, or was passed to `fit` as an object
                 and is missing here; or a part that the config names is not found.
         """
-        path = Path(path)
+        path = absolute(path)
         if path.is_file():
             raise CltoolsError(f"{path} is a file; name the folder of a run. {what_reads(path)}".rstrip())
         checkpoint = _checkpoint_of(path)
@@ -246,6 +246,9 @@ class Run:
             raise FileNotFoundError(f"{path} holds no trained run; train one: cltools train PRESET --out {path}")
         config = path / CONFIG
         experiment = read_config(config) if checkpoint is None or config.is_file() else checkpoint.experiment
+        changed = differences(checkpoint.experiment, experiment) if checkpoint is not None else []
+        if others := [str(each) for each in changed if each.decides and each.path != "training.epochs"]:
+            raise CltoolsError(f"{config} was changed: {'; '.join(others)}. Restore it, or load a copy without it.")
         given = _given_of(path, checkpoint)
         if "backbone" in given and backbone is None:
             raise CltoolsError(f"{path} was trained with backbone={given['backbone']}. {GIVE_AGAIN} backbone=…).")
@@ -335,6 +338,8 @@ def _checkpoint_of(path: Path) -> Checkpoint | None:
         return None
     try:
         return Checkpoint.read(path / CHECKPOINT)
+    except NotFound:
+        raise
     except ValueError as error:
         tqdm.write(f"{error} The encoder's weights are used; momentum copy and queue are missing.", sys.stderr)
         return None

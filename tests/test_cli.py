@@ -6,6 +6,7 @@ import json
 import os
 import re
 import runpy
+import shlex
 import shutil
 import subprocess
 import sys
@@ -710,6 +711,14 @@ def test_where_the_working_folder_is_gone_it_says_so(tmp_path: Path) -> None:
         2,
         "cltools: the working folder no longer exists; change into another one.\n",
     )
+
+
+def test_streams_that_were_closed_before_the_start_are_done_without(tmp_path: Path) -> None:
+    for closed in ("1", "2"):
+        command = f"{shlex.quote(sys.executable)} -m cltools presets {closed}>&-"
+        done = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, encoding="utf-8", check=False)
+        assert done.returncode == 0 and "Traceback" not in done.stderr
+        assert ("digits-moco" in done.stdout) == (closed == "2")
 
 
 @pytest.mark.parametrize("encoding", ["cp1252", "ascii", "gbk"])

@@ -123,5 +123,5 @@ def test_a_run_says_which_module_its_rules_are_in(tmp_path: Path, monkeypatch: p
     config = json.loads((tmp_path / "a" / "config.json").read_text(encoding="utf-8"))
     config["outside"]["rules"] = ["gone_rules"]
     (tmp_path / "a" / "config.json").write_text(json.dumps(config), encoding="utf-8")
-    with pytest.raises(ValueError, match=r"outside\.rules names 'gone_rules', but Python finds no module"):
+    with pytest.raises(ValueError, match=r"^outside\.rules names 'gone_rules', but Python finds no module"):
         Run.load(tmp_path / "a")

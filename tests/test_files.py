@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -157,6 +158,31 @@ def test_a_claim_is_of_one_thread_and_ends_with_its_block(tmp_path: Path) -> Non
         assert "in use by process" in told.pop() and not told and not list(tmp_path.iterdir())
     second()
     assert told == ["had it"]
+
+
+def test_a_claim_whose_file_was_deleted_is_made_again_unless_another_has_it(tmp_path: Path) -> None:
+    mark, done = tmp_path / "run" / IN_USE, list[str]()
+
+    def second(wait: threading.Event) -> None:
+        with claimed(mark, "the second"):
+            done.append("second")
+            wait.wait(60)
+
+    with claimed(mark, "the first"):
+        shutil.rmtree(mark.parent)  # by somebody who starts again
+        with claimed(mark, "the first"):
+            assert "the first" in mark.read_text(encoding="utf-8")
+        wait = threading.Event()
+        thread = threading.Thread(target=second, args=(wait,))
+        thread.start()
+        while not done:
+            time.sleep(0.001)
+        with pytest.raises(CltoolsError, match=r"in use by .*the second"), claimed(mark, "the first"):
+            pass
+    assert mark.exists(), "the end of the first claim leaves the second's"
+    wait.set()
+    thread.join()
+    assert not mark.exists()
 
 
 def test_who_waits_says_so_once_and_has_it_when_the_other_ends(

@@ -106,6 +106,13 @@ def test_a_setting_is_varied_beside_the_baseline() -> None:
     alone = CompareFlags("digits", Path("x.json"), vary=vary, folder=Path("mine"), imports=("a",))
     (_, varied) = alone.chosen().values()
     assert varied.training.mode == "simclr" and varied.data.name == "mine" and varied.outside.rules == ("a",)
+    small = CompareFlags("cifar10", Path("x.json"), laptop=True, vary=("training.batch", "64"))
+    baseline, varied = small.chosen().values()
+    assert [each.path for each in differences(baseline, varied)] == ["training.batch"], "after the laptop's settings"
+    for path in ("seed", "data.name", "training.epochs", "outside.rules"):
+        for flags in ({"vary": (path, "1", "2")}, {"given": (path, "1")}):
+            with pytest.raises(ValueError, match=f"compare sets {path} itself"):
+                CompareFlags("digits", Path("x.json"), **flags)
     with pytest.raises(ValueError, match=r"Unknown setting 'loss.temprature'. Did you mean loss.temperature"):
         CompareFlags("digits", Path("x.json"), vary=("loss.temprature", "1")).chosen()
     with pytest.raises(ValueError, match=r"temperature"):

@@ -278,3 +278,27 @@ def test_a_run_whose_checkpoint_cannot_be_read_is_evaluated_all_the_same(
     assert run.evaluate(protocols=["knn10"])["knn10"] == kept.evaluate(protocols=["knn10"])["knn10"]
     with pytest.raises(ValueError, match="This run has no queue"):
         run.diagnose()
+
+
+def test_a_run_knows_its_folder_after_a_change_of_the_working_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    other = tmp_path / "other"
+    other.mkdir()
+    fit(asked(MINING, epochs=2), images=made(), out="run", callbacks=[lambda _: monkeypatch.chdir(other)])
+    assert not list(other.iterdir()) and len(Run.load(tmp_path / "run").history.rows) == 2
+    assert not (tmp_path / "run" / "in-use").exists()
+    monkeypatch.chdir(tmp_path)
+    run = Run.load("run")
+    monkeypatch.chdir(other)
+    assert run.path == tmp_path / "run"
+
+
+def test_a_config_that_differs_from_its_checkpoint_is_refused(kept: Run, tmp_path: Path) -> None:
+    assert kept.path is not None
+    copied = Path(shutil.copytree(kept.path, tmp_path / "run"))
+    changed = replace(kept.experiment, loss=replace(kept.experiment.loss, temperature=0.77))
+    (copied / "config.json").write_text(changed.to_json(), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"config\.json was changed: loss\.temperature: .* → 0\.77"):
+        Run.load(copied)

@@ -1,6 +1,8 @@
 """A rule and photographs of one's own, by commands alone: from training to the explorer."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -96,12 +98,25 @@ def test_own_rules_are_compared_with_as_many_keys_by_chance(here: Path) -> None:
     assert [row["arm"] for row in rows] == ["moco", "band"]
     answer = answered(here, "compare", "digits", "digits.json", *rules, *budget, "--seeds", "0", "1")
     rows = answer["rows"]
-    assert answer["verdicts"] == dict.fromkeys(("NotTheClosest", "TheClosest", "random-as-NotTheClosest"), "open")
-    arms = ["moco", "NotTheClosest", "TheClosest", "random-as-NotTheClosest"]
+    arms = ["moco", "NotTheClosest", "TheClosest", "random-as-TheClosest", "random-as-NotTheClosest"]
+    assert answer["verdicts"] == dict.fromkeys(arms[1:], "open")
     assert [(row["seed"], row["arm"]) for row in rows] == [(seed, arm) for seed in (0, 1) for arm in arms]
     kept = {row["arm"]: row["kept"] for row in rows if row["seed"] == 0}
     assert kept["random-as-NotTheClosest"] == pytest.approx(kept["NotTheClosest"], abs=0.02)
     assert kept["NotTheClosest"] < kept["moco"]
+    mined = {row["arm"]: row["curves"]["mined_purity"][-1] for row in rows if row["seed"] == 0}
+    assert mined["random-as-TheClosest"] < mined["TheClosest"], "about one in ten is of the anchor's class"
+
+
+@pytest.mark.slow
+def test_processes_of_torchrun_know_the_rules(here: Path) -> None:
+    rules = ("--import", "my_rules", "--rule", "NotTheClosest", "--positive-rule", "TheClosest")
+    small = ("--epochs", "1", "--limit", "256", "--encoder.bn-group", "32", "--device", "cpu", "--out", "runs/two")
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [*launcher, "-m", "cltools", "train", "digits-moco", *rules, *small]
+    done = subprocess.run(command, cwd=here, capture_output=True, encoding="utf-8", check=False, timeout=500)
+    assert done.returncode == 0, done.stderr
+    assert answered(here, "evaluate", "runs/two", "--protocol", "knn10")["epochs"] == 1
 
 
 def test_a_module_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,25 +9,30 @@ from typing import Any
 
 import pytest
 import torch
+from torch.nn.functional import normalize
 
-from cltools.config import Experiment, differences
+from cltools.config import Experiment, differences, from_plain, to_plain
 from cltools.datasets import ImageSet, load_images, split_holdout
 from cltools.evaluation import knn_accuracy
 from cltools.evaluation.embed import embed
 from cltools.mining import (
     AllNegatives,
     AugmentedView,
+    Context,
     LearnedThreshold,
     NearestKeys,
     OracleNegatives,
+    PositiveRule,
     RandomNegatives,
     RankBand,
+    similarities,
 )
 from cltools.presets import IMAGES, METHODS, preset
 from cltools.reports import comparing
-from cltools.reports.arms import BASELINE, arms_of, grid_of
+from cltools.reports.arms import BASELINE, AtRandom, arms_of, grid_of
 from cltools.reports.comparing import CompareFlags, compare
 from cltools.reports.table import table
+from cltools.testing import check_rule
 from cltools.training import Run
 from course.results import Comparison
 
@@ -90,6 +95,24 @@ def test_a_grid_has_a_band_a_pair_and_as_many_keys_by_chance() -> None:
             grid_of(moco, drop_closest, keep_within)
     with pytest.raises(ValueError, match=r"drop_closest is -0\.1; it must be a number between 0 and 1"):
         grid_of(moco, (-0.1,), (1.0,))
+
+
+def test_a_control_mines_as_many_random_keys_with_the_weights_of_its_rule() -> None:
+    rule = NearestKeys(k=4, min_weight="mean", start=0.3)
+    control = AtRandom(rule, start=rule.start)
+    check_rule(control)
+    assert from_plain(PositiveRule, to_plain(control), "x") == control and control.at(0.2).strength == 0
+    z, keys = (normalize(torch.randn(n, 8, generator=torch.Generator().manual_seed(n)), dim=1) for n in (30, 400))
+    s = similarities(z, z, keys, torch.zeros(30, 400, dtype=torch.bool))
+    context = Context(~s.own, 0.2, torch.Generator().manual_seed(0))
+    mined, drawn = rule.mine(s, context), control.mine(s, context)
+    torch.testing.assert_close(drawn.weight, mined.weight)
+    assert drawn.index.shape == mined.index.shape and float((drawn.index == mined.index).float().mean()) < 0.1
+
+
+def test_a_rule_of_no_kind_is_unknown() -> None:
+    with pytest.raises(ValueError, match=r"Unknown rule 'RankBnd'. Did you mean RankBand.*--import"):
+        CompareFlags("digits", Path("x.json"), rules=("RankBnd",)).chosen()
 
 
 def test_a_setting_is_varied_beside_the_baseline() -> None:

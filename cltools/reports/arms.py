@@ -2,18 +2,21 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from itertools import product
 from operator import getitem
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from cltools import mining
 from cltools.config import Experiment, from_plain, to_plain
 from cltools.errors import CltoolsError, unknown
 from cltools.files import leaves
-from cltools.mining.rules import rule_class, rule_classes
+from cltools.mining.draws import uniform_per_key
+from cltools.mining.rules import rule_classes
 from cltools.presets import IMAGES, METHODS, ImagePreset, fitted, preset
 
 BASELINE = "moco"
@@ -81,17 +84,49 @@ def grid_of(moco: Experiment, drop_closest: Sequence[float], keep_within: Sequen
     return {BASELINE: moco} | bands | controls
 
 
+@dataclass(frozen=True)
+class AtRandom(mining.PositiveRule):
+    """The control of a positive rule: random keys in place of those that it mines, as many and with its weights."""
+
+    of: mining.PositiveRule = field(default_factory=mining.NearestKeys)
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """The fields that the rule reads."""
+        return self.of.reads
+
+    def mine(self, s: mining.Similarities, context: mining.Context) -> mining.Mined:
+        """Return random keys with the rule's weights; that of an own key goes to the augmented view."""
+        mined = self.of.mine(s, context)
+        draws = uniform_per_key(s.own, context.generator).masked_fill(s.own, -1.0)
+        index = draws.topk(mined.index.shape[1], dim=1).indices
+        weight = mined.weight[:, 1:] * ~s.own.gather(1, index)
+        return mining.Mined(index, torch.cat([1 - weight.sum(1, keepdim=True), weight], dim=1))
+
+
 def own_arms(moco: Experiment, rules: Sequence[str], images: ImagePreset) -> dict[str, Experiment]:
-    """Return an arm for each rule of these class names, which replaces the baseline's rule.
+    """Return an arm for each rule, which replaces the baseline's, and one for the control of each positive rule.
+
+    Args:
+        moco: the baseline.
+        rules: class names of rules.
+        images: the images, which some rules are adapted to.
 
     Raises:
-        ValueError: there is no such rule.
+        ValueError: no such rule.
     """
-    negatives = {name: rule for name, rule in rule_classes(mining.NegativeRule).items() if name in rules}
-    others = {name: rule_class(name, mining.PositiveRule)() for name in rules if name not in negatives}
-    return {name: replace(moco, negatives=fitted(rule(), images)) for name, rule in negatives.items()} | {
-        name: replace(moco, positives=rule) for name, rule in others.items()
-    }
+    known = rule_classes(mining.NegativeRule) | rule_classes(mining.PositiveRule)
+    arms = {}
+    for name in rules:
+        if name not in known:
+            raise CltoolsError(f"{unknown('rule', name, known)} A rule of your own is known once --import names it.")
+        rule = known[name]()
+        if isinstance(rule, mining.NegativeRule):
+            arms[name] = replace(moco, negatives=fitted(rule, images))
+        else:
+            control = AtRandom(rule, start=rule.start, ramp=rule.ramp, strength=rule.strength)
+            arms |= {name: replace(moco, positives=rule), f"random-as-{name}": replace(moco, positives=control)}
+    return arms
 
 
 def varied(experiment: Experiment, path: str, value: str) -> Experiment:

@@ -84,7 +84,7 @@ def random_images(count: int, side: int, device: torch.device | str = "cpu") -> 
 
 
 class Workplace:
-    """A training state with a full queue: the training step, and its parts as functions to time on inputs of its shapes.
+    """A training state with a full queue: the training step, and its parts as functions to time on its shapes.
 
     The parts make the same calls as the step. The remaining work (stacking views, counting bands, the queue) is
     reported as the rest.

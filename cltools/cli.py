@@ -28,8 +28,8 @@ from cltools.names import DISTRIBUTION, IMAGES, METHODS
 ABOUT = """\
 Which samples a contrastive loss learns from, and which it should.
 
-Every command also takes --json, which prints only the answer, as JSON, to standard output and everything else to
-standard error; and --debug, which shows the traceback of errors that are otherwise reported as one message."""
+Every command also takes --json, which prints the answer alone to standard output, as JSON, and all else to standard
+error, and --debug, which shows the traceback of errors otherwise reported as one message."""
 PROTOCOLS: dict[str, tuple[str, ...] | None] = {
     "default": None, "knn": ("knn200", "knn10"), "finetune": ("finetune1", "finetune10"),
     "all": ("knn200", "knn10", "probe", "linear", "finetune1", "finetune10"),
@@ -116,7 +116,7 @@ def compare() -> None:
 
 
 def mine() -> None:
-    """Mine negatives among embeddings in files; write a table of pairs, and report why candidates were dropped."""
+    """Mine negatives from embeddings in files; write a table of pairs, and report why candidates were dropped."""
 
 
 def evaluate(
@@ -134,11 +134,10 @@ def evaluate(
 
     Args:
         runs: The folder of a run, or one for each seed.
-        protocol: A kNN vote, the probe, the linear evaluation, fine-tuning on 1 or 10 % of the labels; "knn" and
-            "finetune" for both of a kind; "all"; or "default": kNN and, unless the run's settings leave it out, the
-            probe.
-        split: The test images; or "val", those that the run held out or that its folder has in val/.
-        images: Evaluate on the images of this folder instead, which has train/ and test/; nothing is written.
+        protocol: A kNN vote, the probe, the linear evaluation, fine-tuning on 1 or 10 % of the labels; "knn" or
+            "finetune" for both of that kind; "all"; or "default": kNN and, unless the run turns it off, the probe.
+        split: The test images; or "val": the held-out images, or those in the val/ of the image folder.
+        images: Evaluate on the train/ and test/ images in this folder instead; nothing is written.
         linear_epochs: Number of epochs of the linear evaluation; by default the recipe's 100.
         device: Device that the encoder runs on; "auto" is CUDA if available.
     """
@@ -153,7 +152,7 @@ def evaluate(
 def diagnose(
     run: tyro.conf.Positional[Path], n: int = 1000, seed: int = 0, images: Path | None = None, device: str = "auto"
 ) -> Answer:
-    """Show what a run would select now, and how often that has the anchor's class.
+    """Show which keys a run would select, and how many share the anchor's class.
 
     P(same class) is shown by rank and by band, beside the base rate.
 
@@ -161,7 +160,7 @@ def diagnose(
         run: The run's folder.
         n: Number of training images drawn as anchors.
         seed: Seed of the images, of their views, and of the rules' random draws.
-        images: The present folder of the training images, if they were moved.
+        images: The training images' new folder, if they have been moved.
         device: Device that the encoder runs on; "auto" is CUDA if available.
     """
     from cltools.reports.evaluating import loaded
@@ -177,7 +176,7 @@ def download(name: tyro.conf.Positional[str], root: str | None = None) -> Answer
 
     Args:
         name: Name of the set, such as cifar10.
-        root: Folder to download into; by default that of the variable CLTOOLS_DATA, or data/.
+        root: Folder to download into; by default $CLTOOLS_DATA or, if unset, data/.
     """
     from cltools.datasets import load_images
 
@@ -187,14 +186,14 @@ def download(name: tyro.conf.Positional[str], root: str | None = None) -> Answer
 
 
 def presets() -> Answer:
-    """List the presets by name, which is IMAGES-METHOD."""
+    """List the presets, named IMAGES-METHOD."""
     names = [[f"{images}-{method}" for images in IMAGES] for method in METHODS]
     rows = ["  ".join(f"{name:24s}" for name in row).rstrip() for row in names]
     return "\n".join(rows), sorted(name for row in names for name in row)
 
 
 def runs(folder: tyro.conf.Positional[Path] = Path("runs")) -> Answer:
-    """List the runs of a folder, with their figures and the settings in which they differ.
+    """List the runs in a folder, with their results and the settings that differ.
 
     Args:
         folder: Folder to search, with all its subfolders.
@@ -209,7 +208,7 @@ def table(records: Runs = (), references: bool = False) -> Answer:
 
     Args:
         records: Folders of runs, on any images; or files that `compare` wrote, with the same images and budget.
-        references: Show all published figures beside the runs, not only those on their images.
+        references: Show all published results with the runs, not just those on their images.
     """
     from cltools.reports.table import table as table_of
 
@@ -230,13 +229,13 @@ def snapshot(
     """Train a preset and save its embeddings at several epochs in one file, or save those of a trained run.
 
     Args:
-        source: A preset, such as shapes-potential; settings as printed by `train --print-config` (.json); or the folder
-            of a run, whose present encoder is used.
+        source: A preset, such as shapes-potential; settings as printed by `train --print-config` (.json); or a run's
+        folder, whose latest encoder is used.
         out: The snapshot, .npz; an existing file is replaced.
         after: Epochs after which embeddings are recorded, for a preset or a config.
         n: Maximum number of training images.
         seed: Seed of the training, of the images drawn and of their views.
-        umap: Seeds of the maps by UMAP, in addition to the map by PCA; name none for no map by UMAP.
+        umap: Seeds of the UMAP maps, in addition to the PCA map; give none to skip UMAP.
         images: Folder of your own images, for a preset such as own-moco.
         laptop: Use the CPU setting: tiny encoder, at most 10,000 images, 20 epochs.
     """
@@ -261,8 +260,8 @@ def explore(
 
     Args:
         source: Name of a snapshot that comes with the package, such as shapes-moco, or a file (.npz).
-        html: The page to write, which is then not opened; by default a temporary file is opened.
-        epochs: "present" for a page with the last epoch only, or "all".
+        html: Write the page here without opening it; by default, a temporary file is opened.
+        epochs: Epochs in the page: "present" (the last only) or "all".
         imports: Modules that define your own rules, if the snapshot's run was trained with such rules.
     """
     from cltools.config import import_rules
@@ -293,7 +292,7 @@ def doctor() -> Answer | None:
 
 
 def lab(arguments: tyro.conf.Positional[tuple[str, ...]] = ()) -> None:
-    """Open a notebook of the course in JupyterLab: `cltools lab 2`; without a number, the first.
+    """Open a course notebook in JupyterLab, as in `cltools lab 2`; by default, the first.
 
     If cltools is installed as a package, the course is first copied into the folder cltools-course.
 

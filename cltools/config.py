@@ -35,7 +35,7 @@ class TrainingSettings(Settings):
     mode: Mode = "moco"
     """Source of the keys: a queue filled by a momentum copy (MoCo), or the batch itself (SimCLR)."""
     symmetric: bool = True
-    """Use both views as anchors in turn, against the same queue (MoCo)."""
+    """Whether both views serve as anchors in turn, against the same queue (MoCo)."""
     epochs: Annotated[int, "a whole number of at least 1"] = 200
     """Number of passes over the training images."""
     batch: Annotated[int, "a whole number of at least 2"] = 256
@@ -59,12 +59,11 @@ class TrainingSettings(Settings):
     compile: bool = False
     """Compile the encoder's pass with torch.compile: it takes minutes at first, and steps are faster afterwards."""
     cuda_graph: bool = field(default=False, metadata={"decides": False})
-    """Record the step as a CUDA graph and replay it while rules are constant and the queue is full; small encoders
-    otherwise wait for Python. It needs one GPU and `chunk=None`; Python branches of a custom backbone are fixed at
-    recording."""
+    """Record the step as a CUDA graph and replay it while rules are constant and the queue is full; faster for small
+    encoders. Needs one GPU and --chunk None; a custom backbone's Python branches are frozen when recorded."""
     chunk: Annotated[int | None, "a whole number of at least 1"] = None
-    """Maximum number of anchors compared with the keys at once, to save memory. None compares all of them on a GPU, and
-    on a CPU as many as suit its cache."""
+    """Maximum number of anchors compared with the keys at once, to save memory. None means all of them on a GPU, or as
+    many as fit the cache on a CPU."""
     checkpoint_every: Annotated[int, "a whole number of at least 1"] = field(default=1, metadata={"decides": False})
     """Number of epochs between checkpoints; the last epoch always has one."""
 
@@ -96,32 +95,31 @@ class EvaluationSettings(Settings):
     protocol: Literal["knn200", "knn10"] = "knn200"
     """Protocol of the kNN evaluation during training."""
     probe: bool = True
-    """Fit a linear probe for reports."""
+    """Whether reports fit a linear probe."""
     probe_l2: Annotated[float, "at least 0 and finite"] = 1e-3
-    """L2 penalty of the probe on the mean loss (scikit-learn's C is 1/(probe_l2·N)); not tuned per run, so that no run
-    gains by it."""
+    """L2 penalty of the probe on the mean loss (scikit-learn's C is 1/(probe_l2·N)), the same for every run."""
     test_limit: Annotated[int | None, "a whole number of at least 1"] = None
-    """Largest number of test images, the same images for every seed; None for all."""
+    """Maximum number of test images, the same images for every seed; None for all."""
 
 
 @dataclass(frozen=True)
 class OutsideSettings(Settings):
-    """Custom parts of a run, each named as "module:callable"; None uses the part of cltools.
+    """Custom parts of a run, each named as "module:callable"; None uses cltools' own.
 
     A run whose parts are named here can be repeated from its config as long as the modules do not change. They are
     imported from Python's module path when the run is trained or loaded. `fit` accepts the same parts as objects.
     """
 
     images: str | None = None
-    """Callable without arguments that returns the `ImageSet` to train on, instead of that of `data`."""
+    """Zero-argument callable returning the `ImageSet` to train on, in place of the usual one."""
     backbone: str | None = None
-    """Class or function without arguments that returns the backbone, a module [B, 3, H, W] → [B, D]."""
+    """Class or zero-argument function returning the backbone, a module [B, 3, H, W] → [B, D]."""
     views: str | None = None
-    """Function called as `views(images, generator=…)`, or a class of such objects, to use instead of `augment`."""
+    """Function called as `views(images, generator=…)`, or a class whose instances are; it replaces `augment`."""
     optimizer: str | None = None
-    """Callable as `optimizer(parameters)`, such as "torch.optim:AdamW", to use instead of SGD."""
+    """Called as `optimizer(parameters)` in place of SGD; for example, "torch.optim:AdamW"."""
     protocols: str | None = None
-    """Callable without arguments that returns the protocols {column of the history: function of the run → number}."""
+    """Zero-argument callable returning the protocols, {history column: function of the run → number}."""
     rules: tuple[str, ...] = ()
     """Modules that define rules, such as "my_rules" for my_rules.py; imported before a run's rules are looked up."""
 

@@ -227,7 +227,7 @@ class EncoderSettings(Settings):
     hidden: Annotated[int, "a whole number of at least 1"] = 512
     """Width of the hidden layer of the projection head (and predictor)."""
     projection: Annotated[int, "a whole number of at least 1"] = 128
-    """Dimension of the projection, by which samples are compared."""
+    """Dimension of the projection, in which samples are compared."""
     head_norm: bool = False
     """Use batch norm in the hidden layer of the projection head (and predictor)."""
     predictor: bool = False

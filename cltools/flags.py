@@ -123,11 +123,11 @@ class TrainFlags:
     start_from: Path | None
     """Start from the encoder, momentum copy and queue of the run in this folder."""
     seeds: tuple[int, ...]
-    """Train once per seed S, each into the folder OUT-seedS, and show mean and deviation."""
+    """Train once per seed S, into OUT-seedS; show the mean and standard deviation."""
     config: Path | None
     """Use the settings of this config.json instead of a preset's; flags still override them."""
     images: Path | None
-    """Train on the images of this folder."""
+    """Train on the images in this folder."""
     imports: Imports
     """Modules that define your own rules, such as my_rules for my_rules.py; they are stored in the run's config."""
     rule: str
@@ -192,7 +192,7 @@ def _train_flags(name: str, experiment: Experiment, config: bool) -> TrainFlags:
     settings = {f.name: getattr(experiment, f.name) for f in fields(Experiment)}
     kinds = {part: type(value) for part, value in settings.items()} | {"positives": _kind(experiment.positives)}
     unprefixed = {part: Annotated[kinds[part], tyro.conf.arg(name="")] for part in ("data", "training")}
-    seed = Annotated[int, tyro.conf.arg(help="Seed of initial weights, order, views and rules' draws.")]
+    seed = Annotated[int, tyro.conf.arg(help="Seed for weights, image order, views and rules' draws.")]
     flags = [(part, kind, field()) for part, kind in (kinds | unprefixed | {"seed": seed}).items()]
     flags_class: Any = make_dataclass("Flags", flags, bases=(TrainFlags,), frozen=True)
     flags_class.__doc__, flags_class.named = TrainFlags.__doc__, name
@@ -259,7 +259,7 @@ def note(message: str) -> None:
 
 @dataclass(frozen=True)
 class MineFlags:
-    """Mine negatives among embeddings in files; write a table of pairs, and report why candidates were dropped."""
+    """Mine negatives from embeddings in files; write a table of pairs, and report why candidates were dropped."""
 
     anchors: tyro.conf.Positional[str]
     """Embeddings, a row each: .npy, .npz or .parquet. FILE:NAME names an array or column, FILE:NAME,NAME,… several."""

@@ -34,7 +34,7 @@ class ViewSettings(Settings):
     """Random augmentation of views; an operation with probability 0 is skipped."""
 
     crop_scale: Annotated[tuple[float, float], "two ascending shares above 0 and at most 1"] = (0.2, 1.0)
-    """Smallest and largest area of the crop, as a share of the image's; the crop is resized to the image's size."""
+    """Smallest and largest crop area, as a share of the image area; the crop is resized to the image size."""
     crop_ratio: Annotated[tuple[float, float], "two ascending numbers above 0"] = (3 / 4, 4 / 3)
     """Smallest and largest aspect ratio, width / height, of the crop."""
     flip: Annotated[float, "a number between 0 and 1"] = 0.5

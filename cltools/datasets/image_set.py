@@ -23,12 +23,12 @@ class DataSettings(Settings):
 
     Attributes:
         name: A name from `image_sets()` or the path of a folder with images.
-        root: Folder of downloads and image trees; None for the variable CLTOOLS_DATA, else the folder `data`.
-        download: Download missing archives.
-        limit: Largest number of training images, drawn at random; None for all.
+        root: Folder of downloads and image folders; None means $CLTOOLS_DATA or, if unset, `data`.
+        download: Whether to download missing archives.
+        limit: Maximum number of training images, drawn at random; None for all.
         size: Scale the shorter side to this many pixels and crop the centre square; None keeps the images unchanged.
-        holdout: Share of the training images held out as split "val", the only images on which choices are based.
-        skip_bad: Skip files of a folder that cannot be read, and report how many.
+        holdout: Share of the training images held out as split "val"; base all choices on these images alone.
+        skip_bad: Skip unreadable files in a folder, and report how many.
     """
 
     name: str = "cifar10"

@@ -69,7 +69,7 @@ class RankBand(ByCloseness, Moving, Rescalable, NegativeRule):
     ORDERED: ClassVar = EDGES
 
     drop_closest: Annotated[float, "a number between 0 and 1"] = 0.05
-    """Share of all K keys, the closest ones, that is dropped as too hard; 0 drops none."""
+    """Share of all K keys to drop, closest first, as too hard; 0 drops none."""
     keep_within: Annotated[float, "a number between 0 and 1"] = 0.5
     """Share of all K keys, counted from the closest, beyond which a key is too easy; 1 drops none."""
     by: Literal["positive", "anchor", "force"] = "positive"

@@ -163,11 +163,11 @@ class PositiveRule(Rule):
     """
 
     start: Annotated[float, "a number between 0 and 1"] = field(default=0.1, kw_only=True)
-    """Share of training before which nothing is mined."""
+    """Share of training to finish before any mining."""
     ramp: Annotated[float, "a number between 0 and 1"] = field(default=0.05, kw_only=True)
     """Share of training over which the mined weight then grows to its full value."""
     strength: Annotated[float, "a number between 0 and 1"] = field(default=1.0, kw_only=True)
-    """Factor on the mined weight; `at` resolves `start` and `ramp` into it."""
+    """Factor applied to the mined weight, on top of `start` and `ramp`."""
 
     def __init_subclass__(cls) -> None:
         """Refuse a class that defines a method that is never called."""

@@ -59,11 +59,11 @@ class CompareFlags(Settings):
     """Train every rule and control from one warm start, and write the results as a record."""
 
     images: tyro.conf.Positional[str]
-    """Images as in the names of presets, such as digits or cifar10; "own" for a folder (--images)."""
+    """Image set, as named in presets: digits, cifar10, …; "own" for a folder (--images)."""
     out: tyro.conf.Positional[Path]
     """The record, JSON. An existing record is continued: arms that it holds are not trained again."""
     folder: Annotated[Path | None, tyro.conf.arg(name="images")] = None
-    """Train on the images of this folder."""
+    """Train on the images in this folder."""
     imports: Annotated[tuple[str, ...], tyro.conf.arg(name="import")] = ()
     """Modules that define your own rules."""
     rules: tuple[str, ...] = ()
@@ -76,23 +76,23 @@ class CompareFlags(Settings):
     seeds: tuple[int, ...] = (0,)
     """Seeds of the runs. Each has its own warm start, and arms are compared with the baseline of the same seed."""
     warm_epochs: Annotated[int, "a whole number of at least 1"] = 5
-    """Epochs of the warm start, which is `moco`."""
+    """Epochs of `moco` in the warm start."""
     epochs: Annotated[int, "a whole number of at least 1"] = 10
     """Epochs of each arm after the warm start."""
     only: tuple[str, ...] = ()
     """Train only these arms and the baseline; by default all arms."""
     drop_closest: tuple[float, ...] = ()
-    """With --keep-within: compare bands that drop these shares of closest keys, each with as many random keys."""
+    """With --keep-within: compare bands that drop these shares of closest keys, and random keys as controls."""
     keep_within: tuple[float, ...] = ()
-    """With --drop-closest: shares of keys beyond which the bands of the grid drop them."""
+    """With --drop-closest: shares of closest keys at which the bands end."""
     holdout: float = 0.0
     """Hold out this share of the training images, drawn by the seed, and evaluate on it, not on the test images."""
     every: Annotated[int | None, "a whole number of at least 1"] = None
-    """With --holdout, also measure kNN-200 on the held-out images every so many epochs, for a learning curve."""
+    """With --holdout, also measure kNN-200 on the held-out images every N epochs, for a learning curve."""
     laptop: bool = False
     """Use the CPU setting: tiny encoder, at most 10,000 images."""
     root: str | None = None
-    """Folder of the image sets; by default that of the variable CLTOOLS_DATA, or data/."""
+    """Folder of the image sets; by default $CLTOOLS_DATA or, if unset, data/."""
     device: str = "auto"
     """Device to train on; "auto" is CUDA if available."""
 

@@ -28,8 +28,8 @@ from cltools.names import DISTRIBUTION, IMAGES, METHODS
 ABOUT = """\
 Which samples a contrastive loss learns from, and which it should.
 
-Every command also takes --json, which prints the answer alone to standard output, as JSON, and all else to standard
-error, and --debug, which shows the traceback of errors otherwise reported as one message."""
+Every command also takes two flags: --json prints only the answer to standard output, as JSON, and all else to standard
+error; --debug shows the traceback of errors otherwise reported as one message."""
 PROTOCOLS: dict[str, tuple[str, ...] | None] = {
     "default": None, "knn": ("knn200", "knn10"), "finetune": ("finetune1", "finetune10"),
     "all": ("knn200", "knn10", "probe", "linear", "finetune1", "finetune10"),
@@ -134,8 +134,8 @@ def evaluate(
 
     Args:
         runs: The folder of a run, or one for each seed.
-        protocol: A kNN vote, the probe, the linear evaluation, fine-tuning on 1 or 10 % of the labels; "knn" or
-            "finetune" for both of that kind; "all"; or "default": kNN and, unless the run turns it off, the probe.
+        protocol: A kNN vote, the probe, the linear evaluation, fine-tuning on 1 or 10 % of the labels; "knn",
+            "finetune": both of that kind; "all"; or "default": kNN and, unless the run turns it off, the probe.
         split: The test images; or "val": the held-out images, or those in the val/ of the image folder.
         images: Evaluate on the train/ and test/ images in this folder instead; nothing is written.
         linear_epochs: Number of epochs of the linear evaluation; by default the recipe's 100.
@@ -207,7 +207,7 @@ def table(records: Runs = (), references: bool = False) -> Answer:
     """Show the records of runs or comparisons as one Markdown table.
 
     Args:
-        records: Folders of runs, on any images; or files that `compare` wrote, with the same images and budget.
+        records: Folders of runs, on any images; or files by `compare`, all of which share images and budget.
         references: Show all published results with the runs, not just those on their images.
     """
     from cltools.reports.table import table as table_of
@@ -230,12 +230,12 @@ def snapshot(
 
     Args:
         source: A preset, such as shapes-potential; settings as printed by `train --print-config` (.json); or a run's
-        folder, whose latest encoder is used.
+            folder, whose latest encoder is used.
         out: The snapshot, .npz; an existing file is replaced.
         after: Epochs after which embeddings are recorded, for a preset or a config.
         n: Maximum number of training images.
         seed: Seed of the training, of the images drawn and of their views.
-        umap: Seeds of the UMAP maps, in addition to the PCA map; give none to skip UMAP.
+        umap: Seeds of UMAP maps, in addition to the PCA map; `--umap` alone skips UMAP.
         images: Folder of your own images, for a preset such as own-moco.
         laptop: Use the CPU setting: tiny encoder, at most 10,000 images, 20 epochs.
     """

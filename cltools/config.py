@@ -95,7 +95,7 @@ class EvaluationSettings(Settings):
     protocol: Literal["knn200", "knn10"] = "knn200"
     """Protocol of the kNN evaluation during training."""
     probe: bool = True
-    """Whether reports fit a linear probe."""
+    """Whether to fit a linear probe in each report."""
     probe_l2: Annotated[float, "at least 0 and finite"] = 1e-3
     """L2 penalty of the probe on the mean loss (scikit-learn's C is 1/(probe_l2·N)), the same for every run."""
     test_limit: Annotated[int | None, "a whole number of at least 1"] = None
@@ -115,11 +115,11 @@ class OutsideSettings(Settings):
     backbone: str | None = None
     """Class or zero-argument function returning the backbone, a module [B, 3, H, W] → [B, D]."""
     views: str | None = None
-    """Function called as `views(images, generator=…)`, or a class whose instances are; it replaces `augment`."""
+    """Function `views(images, generator=…)`, or a class whose instances are called so; it replaces `augment`."""
     optimizer: str | None = None
     """Called as `optimizer(parameters)` in place of SGD; for example, "torch.optim:AdamW"."""
     protocols: str | None = None
-    """Zero-argument callable returning the protocols, {history column: function of the run → number}."""
+    """Zero-argument callable returning a dict: history column → protocol, a function from run to number."""
     rules: tuple[str, ...] = ()
     """Modules that define rules, such as "my_rules" for my_rules.py; imported before a run's rules are looked up."""
 

@@ -262,7 +262,7 @@ class MineFlags:
     """Mine negatives from embeddings in files; write a table of pairs, and report why candidates were dropped."""
 
     anchors: tyro.conf.Positional[str]
-    """Embeddings, a row each: .npy, .npz or .parquet. FILE:NAME names an array or column, FILE:NAME,NAME,… several."""
+    """Anchors, one per row: .npy, .npz or .parquet. FILE:NAME picks an array or column; FILE:NAME,NAME,… several."""
     positive: tyro.conf.Positional[str]
     """The known positive of each anchor, in the same order."""
     corpus: tyro.conf.Positional[str]

@@ -38,7 +38,7 @@ class LossSettings(Settings):
     temperature: Annotated[float, "above 0, a number from 1e-6 to 1e6", NO_GRADIENT] = 0.2
     """Temperature by which cosines are divided; above 0."""
     form: Form = "sep"
-    """How several positives combine: separate terms ("sep"), in the log ("in"), outside it ("out"), or "decoupled"."""
+    """Several positives: a term each ("sep"), summed in the log ("in") or outside it ("out"); "decoupled": DCL."""
 
 
 def check_settings(temperature: float, form: str) -> float:

@@ -664,6 +664,7 @@ class TestMain:
         for command in (*COMMANDS, "train cifar10-moco --rule RandomNegatives"):
             outcome = call(*command.split(), "--help")
             assert outcome.status == 0 and outcome.err == "" and len(outcome.out) > 100, command
+            assert "Args:" not in outcome.out, "each argument stands beside its own text"
 
     def test_help_shows_a_setting_with_the_presets_value(self) -> None:
         text = re.sub(r"[\s│]+", " ", call("train", "tinyimagenet-moco", "--help").out)

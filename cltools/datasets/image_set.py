@@ -27,7 +27,7 @@ class DataSettings(Settings):
         download: Whether to download missing archives.
         limit: Maximum number of training images, drawn at random; None for all.
         size: Scale the shorter side to this many pixels and crop the centre square; None keeps the images unchanged.
-        holdout: Share of the training images held out as split "val"; base all choices on these images alone.
+        holdout: Share of the training images held out as split "val", on which you then choose all settings.
         skip_bad: Skip unreadable files in a folder, and report how many.
     """
 

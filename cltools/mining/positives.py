@@ -42,15 +42,15 @@ class AugmentedView(PositiveRule):
 
 @dataclass(frozen=True)
 class NearestKeys(ByCloseness, PositiveRule):
-    """Take the k closest keys as candidates, gate them, and share 1 − `augmented_share` among those accepted.
+    """Take the k closest keys, gate them, and split the weight 1 − `augmented_share` among those accepted.
 
-    A method named in brackets is the one that a setting follows. Our reconstruction of `potential` takes the keys
+    A setting follows the method named after it in parentheses. Our reconstruction of `potential` takes the keys
     closest to the positive, accepts those with at least the mean softmax weight, and weights these by a softmax. Own
     keys are never accepted; where no key is accepted, the augmented view has weight 1.
     """
 
     k: Annotated[int, "a whole number of at least 1", "For every key: EveryKey()."] = 5
-    """Number of candidates, at most K (NNCLR 1, arXiv:2104.14548; SNCLR 5, arXiv:2303.17142)."""
+    """Number of candidates, at most K (NNCLR: 1, arXiv:2104.14548; SNCLR: 5, arXiv:2303.17142)."""
     skip: Annotated[int, "a whole number of at least 0"] = 0
     """Number of closest keys to skip before the k candidates, as they already agree with the positive."""
     weighting: Literal["softmax", "uniform"] = "softmax"
@@ -60,13 +60,13 @@ class NearestKeys(ByCloseness, PositiveRule):
     min_weight: Annotated[Literal["mean"] | float | None, "a number between 0 and 1"] = None
     """Gate: candidates below this softmax weight are not accepted (SNCLR); "mean" is 1/k; None for no such gate."""
     augmented_share: Annotated[float | None, "a number between 0 and 1"] = 0.5
-    """Weight of the augmented view (SCE's λ); None gives 1/(1 + accepted), as for one more accepted key."""
+    """Weight of the augmented view (SCE's λ); None gives 1/(1 + accepted), counting it as one more key."""
     temperature: Annotated[float, "above 0, a number from 1e-6 to 1e6"] = 0.1
     """Temperature of the softmax."""
     by: Literal["positive", "anchor", "either"] = "positive"
     """Closeness by which keys are mined: to the positive, to the anchor, or whichever is closer (FNC)."""
     pick: Annotated[int | None, "a whole number of at least 1"] = None
-    """How many of the k candidates to draw at random; None uses all of them (MYOW, arXiv:2102.10106); None uses all."""
+    """How many of the k candidates to draw at random (MYOW, arXiv:2102.10106); None uses all."""
 
     def mine(self, s: Similarities, context: Context) -> Mined:
         """Mine P = min(k, K − skip) candidates, or min(pick, K − skip) with `pick`."""

@@ -67,7 +67,7 @@ class CompareFlags(Settings):
     imports: Annotated[tuple[str, ...], tyro.conf.arg(name="import")] = ()
     """Modules that define your own rules."""
     rules: tuple[str, ...] = ()
-    """Train these rules, by class name, each replacing the baseline's; by default every preset and control."""
+    """Train the baseline with each of these rules, by class name; by default, all presets and controls."""
     vary: tuple[str, ...] = ()
     """Train with several values of a setting: its path, then the values, such as loss.temperature 0.1 0.2 0.5. The
     setting is varied in the arms named by --only, or else in the baseline."""

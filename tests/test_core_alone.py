@@ -142,7 +142,7 @@ def test_an_installation_without_extras_brings_the_core_alone() -> None:
 
 def test_every_other_extra_that_imports_the_package_brings_train_too() -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
-    for name in ("notebooks", "book", "dev"):
+    for name in ("notebooks", "docs", "dev"):
         brought = [Requirement(line) for line in extras[name]]
         assert any("train" in each.extras or each.name == "cltools" for each in brought), name
 

@@ -149,7 +149,7 @@ def spoilt(**values: float) -> ndarray:
         ({"metadata": {"a": 3}}, "a are of type int; give a list or an array"),
         ({"texts": "x" * 40}, "texts are of type str; give a list"),
         ({"labels": {i: "a" for i in range(40)}}, "labels are of type dict; give a list"),
-        ({"labels": [2**70] * 40}, "is too large .labels.; give integers below"),
+        ({"labels": [2**70] * 40}, "is too large .labels.; give exact integers"),
         ({"labels": {*range(40)}}, "labels are of type set; give a list"),
         ({"ids": {*range(40)}}, "ids must be 40 different"),
         ({"texts": frozenset("abc")}, "texts are of type frozenset; give a list"),

@@ -33,7 +33,7 @@ SHIPPED = [
     rule
     for base in (NegativeRule, PositiveRule)
     for rule in rule_classes(base).values()
-    if rule.__module__.startswith("cltools.")
+    if rule.__module__.startswith("cltools.mining.")
 ]
 SETTINGS: list[NegativeRule | PositiveRule] = [
     RankBand(0.1, 0.6, by="force", rescale=True, drop_closest_from=0.0),

@@ -90,7 +90,7 @@ def test_a_command_line_prints_what_its_record_shows_again(tmp_path: Path, capsy
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [('{"kind": "bunch"}', "bunch"), ('{"kind": "bench"}', "lacks"), ("{", "cannot be read"), (None, "is no file")],
+    [('{"kind": "bunch"}', "bunch"), ('{"kind": "bench"}', "lacks"), ("{", "cannot be read"), (None, "is not a file")],
 )
 def test_what_is_no_table_ends_in_a_message(
     text: str | None, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -17,6 +17,7 @@ from tqdm.auto import tqdm
 
 from cltools.config import Experiment, differences, from_plain, to_plain, undeciding
 from cltools.datasets import ImageSet
+from cltools.encoders import resolve_device
 from cltools.errors import CltoolsError, Settings, unknown
 from cltools.evaluation import evaluate
 from cltools.files import IN_USE, check_writable, claimed, reading
@@ -30,7 +31,6 @@ from cltools.training.checkpoint import checksum_of
 from cltools.training.fit import Callbacks
 from cltools.training.inputs import evaluation_images, training_images
 from cltools.training.record import Plain, settings_of
-from cltools.training.state import resolve_device
 
 KIND, FORMAT = "comparison", 2
 FIGURES = ("knn200", "knn10", "probe")

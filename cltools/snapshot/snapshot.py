@@ -23,7 +23,7 @@ from cltools.config import Experiment
 from cltools.errors import CltoolsError, shown
 from cltools.files import parsed, reading, replacing
 from cltools.mining import Similarities, State, same_class
-from cltools.snapshot.reading import load_arrays
+from cltools.snapshot.reading import AnyPath, load_arrays, path_of
 
 FORMAT, VERSION = "cltools snapshot", 1
 ARRAYS = {
@@ -241,14 +241,14 @@ class Snapshot:
             np.savez_compressed(file, about=np.frombuffer(json.dumps(about).encode(), np.uint8), **arrays)
 
     @classmethod
-    def load(cls, path: str | Path) -> "Snapshot":
+    def load(cls, path: AnyPath) -> "Snapshot":
         """Read what `save` wrote.
 
         Raises:
             FileNotFoundError: there is no such file.
             ValueError: the file is damaged, foreign, has another format version, or its rule is not defined.
         """
-        path = Path(path)
+        path = path_of(path)
         if not path.is_file():
             raise FileNotFoundError(f"{path} is not a file; give a snapshot (.npz), or take one with take_snapshot.")
         with reading(f"{path} cannot be read as a snapshot", REMEDY):

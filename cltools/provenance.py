@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from cltools.errors import CltoolsError
-from cltools.files import parsed, write_text
+from cltools.files import parsed, reading, write_text
 from cltools.ranks import launched
 
 PROGRAMS = ("cltools", "benchmarks")
@@ -81,8 +81,10 @@ def usable_processors() -> int:
 
 
 def write_record(path: Path, record: dict[str, Any]) -> None:
-    """Write a record as JSON, replacing the file atomically."""
-    write_text(path, json.dumps(record, indent=1) + "\n")
+    """Write a record as JSON, replacing the file atomically; raise ValueError if a number in it is not finite."""
+    with reading(f"{path} was not written, because `read_record` would refuse it"):
+        text = json.dumps(record, indent=1, allow_nan=False)
+    write_text(path, text + "\n")
 
 
 def read_record(path: Path) -> dict[str, Any]:

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 import torch
 
-from cltools.config import Experiment, differences
+from cltools.config import Experiment, TrainingSettings, differences
 from cltools.datasets import ImageSet, load_images, split_holdout
+from cltools.errors import CltoolsError
 from cltools.evaluation import knn_accuracy
 from cltools.evaluation.embed import embed
 from cltools.mining import (
@@ -241,7 +242,7 @@ def test_an_arm_that_diverges_is_recorded_and_the_others_go_on(tmp_path: Path, m
     assert "| `band` | 0, diverged 1 |  |  |  |  |  |  |  |" in table([out])
     read = Comparison(tuple(rows))
     assert set(read.gains("decoupled")) == {0}
-    with pytest.raises(ValueError, match="hold no knn200 of an arm 'band'"):
+    with pytest.raises(ValueError, match="contain no knn200 of an arm 'band'"):
         read.of("band")
 
 
@@ -430,6 +431,30 @@ def test_records_that_do_not_belong_together_are_refused(tmp_path: Path) -> None
         table([])
     with pytest.raises(FileNotFoundError):
         table([tmp_path / "absent.json"])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"knn200": 250.0},
+        {"probe": -3.0},
+        {"seed": -1},
+        {"arm": "elsewhere"},
+        {"diverged": "The loss is nan."},
+        {"knn200": None, "knn10": None, "probe": None},
+    ],
+    ids=str,
+)
+def test_impossible_rows_are_refused(change: dict[str, Any], tmp_path: Path) -> None:
+    row = {"arm": "moco", "seed": 0, "knn200": 1.0, "probe": 1.0}
+    with pytest.raises(CltoolsError, match=r"a\.json is damaged .*the row of arm '\w+', seed -?\d, is not of an arm"):
+        table([written(tmp_path / "a.json", [row | change], arms={"moco": []})])
+
+
+@pytest.mark.parametrize("baseline", [{}, {"training": {}}, {"training": {"batch": 64}}])
+def test_a_baseline_without_its_epochs_has_the_default(baseline: dict[str, Any], tmp_path: Path) -> None:
+    path = written(tmp_path / "a.json", [{"arm": "moco", "seed": 0, "knn200": 1.0, "probe": 1.0}], baseline=baseline)
+    assert f"then {TrainingSettings().epochs} of each arm" in table([path])
 
 
 def test_equal_seeds_make_equal_warm_starts(done: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:

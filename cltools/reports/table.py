@@ -154,8 +154,8 @@ def comparison_table(records: Sequence[tuple[Path, Mapping[str, Any]]]) -> str:
 
 
 def _caption(record: Mapping[str, Any]) -> str:
-    epochs = record["baseline"]["training"]["epochs"]
-    share = record["baseline"].get("data", {}).get("holdout", 0)
+    settings = settings_of(record["baseline"] | {"seed": 0})
+    epochs, share = settings["training"]["epochs"], settings["data"]["holdout"]
     judged = f"{100 * share:g} % of the training images, held out," if share else "the test images"
     return (
         f"`{record['images']}`: {record['warm_epochs']} epochs of {BASELINE}, then {epochs} of each arm; percent of "

@@ -75,6 +75,8 @@ class History:
             head, *lines = csv.reader(io.StringIO(text, newline=""), strict=True) if text else [[]]
             names = [*map(text_of, head)]
             rows = [{k: float(v) if v else math.nan for k, v in zip(names, line, strict=True)} for line in lines]
+            if any(math.isinf(value) for row in rows for value in row.values()):
+                raise CltoolsError("it holds an infinite number")
             if any(row.get("epoch") != epoch for epoch, row in enumerate(rows, 1)):
                 raise CltoolsError("its rows are not those of epochs 1, 2, 3, …")
             if text and (not text.endswith("\n") or len({*names}) < len(names) or not {*COLUMNS} <= {*names}):
@@ -212,12 +214,13 @@ class Measured:
     knn: float | None
 
 
+COUNTS = ("epochs", "steps", "train_images", "test_images", "linear_epochs")
 _ORIGIN = [("figures", tuple[str, ...]), ("commit", str), ("versions", Plain), ("hardware", Plain)]
 REPORT = make_dataclass(
     "Report",
     [
         *(("split", Split), ("epochs", int), ("images", str, "")),
-        *((name, int | None, None) for name in ("steps", "train_images", "test_images", "linear_epochs")),
+        *((name, int | None, None) for name in COUNTS[1:]),
         *((name, float | None, None) for name in (*PROTOCOLS, "uniformity")),
         ("per_class", Mapping[str, Mapping[str, float | None]], None),
         ("elsewhere", tuple[make_dataclass("Elsewhere", _ORIGIN), ...], None),  # type: ignore[misc]
@@ -344,12 +347,22 @@ class RunRecord:
         with reading(f"{path} is damaged or of another version"):
             record = from_plain(cls, checked, "record")
             settings_of(record.experiment)
-            if not record.stretches or min(record.epochs, record.steps, record.seed, record.asked - 1) < 0:
-                raise CltoolsError("record has no stretch, or epochs, steps or a seed are below 0.")
+            named = record.evaluations.items()
+            reports: dict[str, Any] = {
+                split: from_plain(REPORT, r, f"record.evaluations.{split}") for split, r in named
+            }
+            counts = [record.epochs, record.steps, record.seed, record.asked - 1, getattr(record.images, "count", 0)]
+            counts += [n for it in record.stretches for n in (it.from_epoch - 1, it.warm_epochs, it.asked)]
+            counts += [getattr(r, name) or 0 for r in reports.values() for name in COUNTS]
+            if not record.stretches or min(counts) < 0:
+                raise CltoolsError("record has no stretch, or epochs, steps, images or a seed are below 0.")
+            percent = [getattr(r, name) for r in reports.values() for name in PROTOCOLS]
+            if not all(p is None or 0 <= p <= 100 for p in (*percent, *(row.knn for row in record.by_epoch))):
+                raise CltoolsError("record has figures that are not between 0 and 100 percent.")
+            if wrong := [split for split, r in reports.items() if r.split != split]:
+                raise CltoolsError(f"record.evaluations.{wrong[0]} is a report of split {reports[wrong[0]].split!r}.")
             if [row.epoch for row in record.by_epoch] != [*range(1, len(record.by_epoch) + 1)]:
                 raise CltoolsError("record.by_epoch has epochs other than 1, 2, 3, …")
-            for split, report in record.evaluations.items():
-                from_plain(REPORT, report, f"record.evaluations.{split}")
         return replace(record, experiment=plain["experiment"])
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from cltools.errors import CltoolsError, Settings, check_number
 from cltools.files import CLONE
-from cltools.mining.handed_in import seeded
+from cltools.mining.handed_in import as_tensor, check_listed, seeded
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,12 @@ class ImageSet:
     split: str
 
     def __post_init__(self) -> None:
-        """Refuse tensors that do not match, which would otherwise fail much later with an unclear error."""
+        """Convert arrays, and refuse those that do not match, which would otherwise fail much later and unclearly."""
+        check_listed("classes", self.classes)
+        tensors = {name: as_tensor(name, getattr(self, name)) for name in ("images", "labels", "ids")}
+        if tensors["labels"].dtype in (torch.uint8, torch.int8, torch.int16, torch.int32):
+            tensors["labels"] = tensors["labels"].long()
+        vars(self).update(tensors, classes=tuple(map(str, self.classes)))
         if self.images.dtype != torch.uint8 or self.images.ndim != 4 or self.images.shape[1] != 3:
             raise CltoolsError(f"images are {self.images.dtype} {[*self.images.shape]}; give RGB, uint8 [N, 3, H, W].")
         for name, values in (("labels", self.labels), ("ids", self.ids)):

@@ -268,6 +268,9 @@ def mine_pairs(
     positive_rule, negative_rule = positive_rule.at(1.0), negative_rule.at(1.0)
     z, z_positive, n = map(unit_rows, ("anchors", "positives", "corpus"), (anchors, positives, corpus))
     check_fit(z, z_positive, n)
+    for name, given in (("ids", ids), ("labels", labels)):
+        if given is not None and not (isinstance(given, tuple | list) and len(given) == 2):
+            raise CltoolsError(f"{name} must be a pair: {name}=(of the anchors, of the keys).")
     of_ids = None if ids is None else _fitting("ids", [as_ids("ids", each) for each in ids], z, n)
     of_labels = None if labels is None else _fitting("labels", as_labels("labels", *labels), z, n)
     reads = reads_now(positive_rule, negative_rule)

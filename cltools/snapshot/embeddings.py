@@ -99,9 +99,10 @@ def snapshot_of_embeddings(
     metadata = {} if metadata is None else metadata
     if not (isinstance(metadata, Mapping) or hasattr(metadata, "columns")):
         raise CltoolsError(f"metadata is of type {type(metadata).__name__}; give a DataFrame or a dict of columns.")
-    columns = {str(column): values for column, values in dict(metadata).items()}
-    if len(columns) < len([*metadata]):
-        raise CltoolsError(f"Columns of metadata have the same name: {', '.join(map(str, metadata))}. Rename them.")
+    heads = [*getattr(metadata, "columns", metadata)]
+    columns = {str(head): metadata[head] for head in heads}
+    if len(columns) < len(heads):
+        raise CltoolsError(f"Columns of metadata have the same name: {', '.join(map(str, heads))}. Rename them.")
     metadata = {column: tuple(_texts(column, each, *extents[-1])) for column, each in columns.items()}
     values = of_each("labels", labels, lambda what, side, *rest: _column(what, _named(side, columns), *rest))
     index, names = indexed_labels([value for side in values for value in side], classes)

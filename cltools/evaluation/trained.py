@@ -277,7 +277,7 @@ def finetune(encoder: Embedder, train: ImageSet, recipe: FinetuneRecipe | None =
     drawn = train.select(few_labels(train.labels, recipe.share, recipe.seed).to(train.images.device))
     if len(drawn) < 2:
         raise CltoolsError(f"{recipe.share:.0%} of {train.name!r} is one image; batch statistics need two at least.")
-    if not isinstance(encoder, nn.Module) or not has_features(encoder):
+    if not has_features(encoder) or not isinstance(encoder, nn.Module):
         raise CltoolsError(f"{type(encoder).__name__} cannot be fine-tuned: give a module with a method `features`.")
     tuned = copy.deepcopy(encoder).requires_grad_(True)
     tuned.zero_grad(set_to_none=True)

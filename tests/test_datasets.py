@@ -62,8 +62,9 @@ class TestImageSet:
         [
             ({"images": torch.zeros(2, 3, 4, 4)}, r"give RGB, uint8 \[N, 3"),
             ({"images": torch.zeros(2, 1, 4, 4, dtype=torch.uint8)}, r"give RGB, uint8 \[N, 3"),
-            ({"labels": torch.zeros(3, dtype=torch.int64)}, r"labels must be int64 \[2\]"),
-            ({"ids": torch.zeros(2, dtype=torch.int32)}, r"ids must be int64 \[2\]"),
+            ({"labels": torch.zeros(3, dtype=torch.int64)}, "2 images, 3 labels and 2 ids; give one each"),
+            ({"labels": torch.zeros(2)}, "labels are torch.float32 .*; give whole numbers"),
+            ({"ids": torch.zeros(2, dtype=torch.bool)}, "ids are torch.bool .*; give whole numbers"),
             ({"ids": torch.tensor([5, 5])}, "2 images have 1 ids"),
             ({"labels": torch.tensor([0, 3])}, "labels go up to 3; name each class"),
         ],

@@ -210,7 +210,7 @@ def test_our_limit_of_pixels_holds_and_not_that_of_pillow(tmp_path: Path, monkey
     monkeypatch.setattr(decoding, "MOST_PIXELS", 30_000)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 50_000)
     assert read_image(tmp_path / "a.jpg", 32).shape == (3, 32, 32)
-    with pytest.raises(CltoolsError, match="save it as a JPEG, not a progressive one, and load it with a size"):
+    with pytest.raises(CltoolsError, match="load a JPEG, not a progressive one, with a size"):
         read_image(tmp_path / "p.jpg", 32)
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(read_image, [tmp_path / "a.jpg"] * 100, [32] * 100))

@@ -554,10 +554,10 @@ def test_classes_that_train_and_test_number_differently_are_refused(others: tupl
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"train": torch.utils.data.TensorDataset(torch.rand(4, 3, 8, 8))}, "ImageSet, such as load_images"),
-        ({"test": "digits"}, "ImageSet, such as load_images"),
-        ({"settings": {"probe": False}}, "EvaluationSettings, such as EvaluationSettings"),
-        ({"recipes": LinearRecipe(epochs=1)}, "Recipes, such as Recipes"),
+        ({"train": torch.utils.data.TensorDataset(torch.rand(4, 3, 8, 8))}, "class ImageSet"),
+        ({"test": "digits"}, "class ImageSet"),
+        ({"settings": {"probe": False}}, "class EvaluationSettings"),
+        ({"recipes": LinearRecipe(epochs=1)}, "class Recipes"),
         ({"protocols": 5}, r"list of protocols, such as \['knn10'\]"),
     ],
     ids=lambda given: "" if isinstance(given, str) else next(iter(given)),

@@ -43,10 +43,7 @@ LARGE, MOST_THREADS = 1 << 15, 8  # LARGE: size of a file in bytes
 BLOCK, BLOCK_BYTES = 64, 1 << 26
 # Most pixels of an image, which may take 21 bytes each; largest aspect ratio that `resize` scales without cropping.
 MOST_PIXELS, LONGEST = 25_000_000, 16
-TOO_MANY = (
-    f"it has more than {MOST_PIXELS:,} pixels; scale it down, "
-    "or save it as a JPEG, not a progressive one, and load it with a size"
-)
+TOO_MANY = f"it has more than {MOST_PIXELS:,} pixels; scale it down, or load a JPEG, not a progressive one, with a size"
 Read = tuple[UInt8[Tensor, "M 3 H W"], Int64[Tensor, " M"]]
 """Images that were read, and their indices among all."""
 FOLDER = "decoded"

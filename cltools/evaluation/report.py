@@ -122,13 +122,9 @@ def predict(
     protocols: Iterable[str] | None, recipes: Recipes, callback: Callable[[Predictions], object] | None = None,
 ) -> Predictions:  # fmt: skip
     """Return the predictions that `evaluate` reports; `callback` is called with those so far after each protocol."""
-    for given, kind, example in (
-        *((images, ImageSet, "load_images('digits')") for images in (train, test)),
-        (settings, EvaluationSettings, "EvaluationSettings(probe=False)"),
-        (recipes, Recipes, "Recipes(linear=LinearRecipe(epochs=10))"),
-    ):
+    for given, kind in ((train, ImageSet), (test, ImageSet), (settings, EvaluationSettings), (recipes, Recipes)):
         if not isinstance(given, kind):
-            raise foreign(given, f"An object of the class {kind.__name__}, such as {example},")
+            raise foreign(given, f"An object of the class {kind.__name__}")
     selected = check_protocols(protocols, settings)
     if other := [pair for pair in zip(train.classes, test.classes, strict=False) if len({*pair}) > 1]:
         wrong = f"Train and test number their classes differently: {' and '.join(map(shown, other[0]))} have one number"

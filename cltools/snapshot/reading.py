@@ -3,10 +3,9 @@
 Legend: N rows, d embedding.
 """
 
-import re
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from itertools import pairwise
+from itertools import groupby
 from os import PathLike, fsdecode
 from pathlib import Path
 from typing import Any
@@ -137,16 +136,13 @@ def _from_parquet(path: Path, labels: str | None, vectors: Vectors) -> tuple[np.
     _check_names(path, named, labels, *([vectors] if isinstance(vectors, str | None) else vectors))
     if not (vectors is None or vectors):
         raise CltoolsError("vectors is empty; name at least one column, or leave it out.")
-    able = {name: column for name, column in named.items() if name != labels}
-    lists = [name for name, each in able.items() if each.dtype == object and any(map(_is_list, each))]
-    numbers = {name: each.dtype.kind for name, each in able.items() if each.dtype.kind in "fiu"}
-    families = _families(numbers)
-    if vectors is None and not lists and (families or "f" in numbers.values()):
-        vectors = _family(path, numbers, families)
-    elif vectors is None:
+    if vectors is None:
+        lists, candidates = _candidates({name: column for name, column in named.items() if name != labels})
         kinds = {name: "lists" if name in lists else str(column.dtype) for name, column in named.items()}
-        vectors = _only(path, [*lists, *families], kinds)
-        _report(path, f"column {vectors} of lists")
+        able = [name for name, of in candidates.items() if name in lists or max(len(of), len(candidates)) > 1]
+        vectors = first if (first := _only(path, able, kinds)) in lists else candidates[first]
+        taken = f"column {first} of lists" if first in lists else f"{len(vectors)} columns {first} … {vectors[-1]}"
+        tqdm.write(printable(f"{path}: the embeddings are its {taken}."), sys.stderr)
     if not isinstance(vectors, str):
         with reading(f"The columns of {path} that vectors= names are no embeddings", "Name columns of numbers."):
             rows = np.column_stack([named[name].to_numpy(dtype=np.float64, na_value=np.nan) for name in vectors])
@@ -168,29 +164,20 @@ def _is_list(value: object) -> bool:
     return isinstance(value, list | tuple | np.ndarray)
 
 
-def _families(names: Iterable[str]) -> dict[str, dict[str, int]]:
-    """Return names that are one prefix with numbers, by prefix, each with its number; single ones are left out."""
-    families: dict[str, dict[str, int]] = {}
-    for match in filter(None, (re.fullmatch(r"(.*?)(\d+)", name) for name in names)):
-        families.setdefault(match[1], {})[match[0]] = int(match[2])
-    return {prefix: family for prefix, family in families.items() if len(family) > 1}
+def _candidates(columns: Mapping[str, Any]) -> tuple[list[str], dict[str, list[str]]]:
+    """Return the names of columns of lists, and all that may be embeddings, each by the name of its first column.
 
-
-def _family(path: Path, numbers: Mapping[str, str], families: dict[str, dict[str, int]]) -> list[str]:
-    """Return the columns of the only family, ordered by number, and report them in a line."""
-    family = next(iter(families.values()), {})
-    names = sorted(family, key=family.__getitem__)
-    others = [name for name, kind in numbers.items() if kind == "f" and name not in family]
-    if len(families) != 1 or others or any(family[b] - family[a] != 1 for a, b in pairwise(names)):
-        listed = ", ".join(map(shown, [*numbers][:12])) + ", …" * (len(numbers) > 12)
-        wrong = f"{path} holds columns of numbers that are not one name with numbers, such as z0, z1, …: {listed}."
-        raise CltoolsError(f"{wrong} Name those of the embeddings: vectors=[…], in order.")
-    _report(path, f"{len(names)} columns {names[0]} … {names[-1]}")
-    return names
-
-
-def _report(path: Path, taken: str) -> None:
-    tqdm.write(printable(f"{path}: the embeddings are its {taken}."), sys.stderr)
+    Beside lists, these are columns of numbers whose names are one prefix with consecutive numbers; without any list,
+    also each other column whose name ends in a number or that holds floating-point numbers.
+    """
+    lists = [name for name, each in columns.items() if each.dtype == object and any(map(_is_list, each))]
+    kinds = {name: each.dtype.kind for name, each in columns.items() if each.dtype.kind in "fiu"}
+    stems = {name: name.rstrip("0123456789") for name in kinds}
+    numbered = sorted((stem, int(name[len(stem) :]), name) for name, stem in stems.items() if name != stem)
+    runs = groupby(enumerate(numbered), lambda each: (each[1][0], each[1][1] - each[0]))
+    found = [[name for _, (*_, name) in run] for _, run in runs]
+    found += [[name] for name, kind in kinds.items() if kind == "f" and stems[name] == name]
+    return lists, {name: [name] for name in lists} | {of[0]: of for of in found if len(of) > 1 or not lists}
 
 
 def _check_names(path: Path, known: Mapping[str, Any], *names: str | None) -> None:
@@ -204,4 +191,4 @@ def _only(path: Path, able: list[str], all_of: Mapping[str, str]) -> str:
         return able[0]
     listed = ", ".join(f"{name[:LONGEST]} ({kind})" for name, kind in all_of.items()) or "nothing"
     which = "Several could be the embeddings" if able else "None is an array or a column of embeddings"
-    raise CltoolsError(f"{path} holds {listed}. {which}: name one with vectors=….")
+    raise CltoolsError(f"{path} holds {listed}. {which}: name one with vectors=…, or columns in order: vectors=[…].")

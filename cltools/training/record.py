@@ -20,7 +20,7 @@ from cltools.config import Experiment, from_plain, to_plain
 from cltools.encoders import OwnBackbone
 from cltools.errors import CltoolsError
 from cltools.evaluation import PROTOCOLS
-from cltools.files import cell, reading, replacing, text_of
+from cltools.files import cell, leaves, reading, replacing, text_of
 from cltools.mining import KEPT, Band
 from cltools.mining.similarities import with_numpy
 from cltools.provenance import check_record, provenance, read_record
@@ -214,13 +214,12 @@ class Measured:
     knn: float | None
 
 
-COUNTS = ("epochs", "steps", "train_images", "test_images", "linear_epochs")
 _ORIGIN = [("figures", tuple[str, ...]), ("commit", str), ("versions", Plain), ("hardware", Plain)]
 REPORT = make_dataclass(
     "Report",
     [
         *(("split", Split), ("epochs", int), ("images", str, "")),
-        *((name, int | None, None) for name in COUNTS[1:]),
+        *((name, int | None, None) for name in ("steps", "train_images", "test_images", "linear_epochs")),
         *((name, float | None, None) for name in (*PROTOCOLS, "uniformity")),
         ("per_class", Mapping[str, Mapping[str, float | None]], None),
         ("elsewhere", tuple[make_dataclass("Elsewhere", _ORIGIN), ...], None),  # type: ignore[misc]
@@ -347,20 +346,18 @@ class RunRecord:
         with reading(f"{path} is damaged or of another version"):
             record = from_plain(cls, checked, "record")
             settings_of(record.experiment)
-            named = record.evaluations.items()
-            reports: dict[str, Any] = {
-                split: from_plain(REPORT, r, f"record.evaluations.{split}") for split, r in named
-            }
-            counts = [record.epochs, record.steps, record.seed, record.asked - 1, getattr(record.images, "count", 0)]
-            counts += [n for it in record.stretches for n in (it.from_epoch - 1, it.warm_epochs, it.asked)]
-            counts += [getattr(r, name) or 0 for r in reports.values() for name in COUNTS]
-            if not record.stretches or min(counts) < 0:
-                raise CltoolsError("record has no stretch, or epochs, steps, images or a seed are below 0.")
-            percent = [getattr(r, name) for r in reports.values() for name in PROTOCOLS]
-            if not all(p is None or 0 <= p <= 100 for p in (*percent, *(row.knn for row in record.by_epoch))):
-                raise CltoolsError("record has figures that are not between 0 and 100 percent.")
-            if wrong := [split for split, r in reports.items() if r.split != split]:
-                raise CltoolsError(f"record.evaluations.{wrong[0]} is a report of split {reports[wrong[0]].split!r}.")
+            if not record.stretches or min(record.seed, record.asked - 1) < 0:
+                raise CltoolsError("record has no stretch, or asks for no epoch or a seed below 0")
+            for split, report in record.evaluations.items():
+                if from_plain(REPORT, report, f"record.evaluations.{split}").split != split:
+                    raise CltoolsError(f"record.evaluations.{split} is a report of split {report['split']!r}")
+            listed = {name: dict(enumerate(checked[name])) for name in ("stretches", "by_epoch")}
+            for where, value in leaves({**checked, "experiment": {}, **listed}):
+                most = 100 if (name := where.rpartition(".")[2]) in (*PROTOCOLS, "knn") else math.inf
+                if type(value) in (int, float) and name not in ("loss", "uniformity") and not 0 <= value <= most:
+                    raise CltoolsError(
+                        f"record.{where} is {value}; a count must be at least 0, a figure also at most 100"
+                    )
             if [row.epoch for row in record.by_epoch] != [*range(1, len(record.by_epoch) + 1)]:
                 raise CltoolsError("record.by_epoch has epochs other than 1, 2, 3, …")
         return replace(record, experiment=plain["experiment"])

@@ -120,13 +120,9 @@ class Diagnosis:
 
 @torch.no_grad()
 def diagnose(
-    s: Similarities,
-    selection: Selection,
-    *,
-    by: Closeness | None = None,
-    ages: Int[Tensor, " K"] | None = None,
+    s: Similarities, selection: Selection, *, by: Closeness | None = None, ages: Int[Tensor, " K"] | None = None,
     temperature: float | None = None,
-) -> Diagnosis:
+) -> Diagnosis:  # fmt: skip
     """Count what a selection chose and what it left out.
 
     Args:

@@ -42,13 +42,9 @@ Embedder = nn.Module | HasFeatures
 
 @torch.no_grad()
 def embed(
-    encoder: Embedder,
-    images: ImageSet | UInt8[Tensor, "N C H W"] | Float[Tensor, "N C H W"] | Numbers,
-    *,
-    projection: bool = False,
-    batch: int = 1000,
-    device: torch.device | str | None = None,
-) -> Float32[Tensor, "N D"]:
+    encoder: Embedder, images: ImageSet | UInt8[Tensor, "N C H W"] | Float[Tensor, "N C H W"] | Numbers, *,
+    projection: bool = False, batch: int = 1000, device: torch.device | str | None = None,
+) -> Float32[Tensor, "N D"]:  # fmt: skip
     """Compute features of unaugmented images in evaluation mode and float32 (even under autocast), without gradient.
 
     Every buffer and training flag is restored afterwards, even if the encoder fails.

@@ -81,14 +81,9 @@ class Predictions:
 
 
 def evaluate(
-    encoder: Embedder,
-    train: ImageSet,
-    test: ImageSet,
-    settings: EvaluationSettings | None = None,
-    protocols: Iterable[str] | None = None,
-    *,
-    recipes: Recipes | None = None,
-) -> dict[str, Any]:
+    encoder: Embedder, train: ImageSet, test: ImageSet, settings: EvaluationSettings | None = None,
+    protocols: Iterable[str] | None = None, *, recipes: Recipes | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """Evaluate how well an encoder's features predict the test images' classes from the labelled training images.
 
     The protocols: "knn200", "knn10" (arXiv:1805.01978, see `knn_accuracy`); "probe", a logistic regression

@@ -35,12 +35,9 @@ SAME = 1 - 1e-6  # cosine from which two rows count as equal
 
 
 def as_metric_learning_miner(
-    positive_rule: PositiveRule,
-    negative_rule: NegativeRule,
-    *,
-    temperature: float = 0.2,
+    positive_rule: PositiveRule, negative_rule: NegativeRule, *, temperature: float = 0.2,
     generator: torch.Generator | None = None,
-) -> nn.Module:
+) -> nn.Module:  # fmt: skip
     """Return a `pytorch_metric_learning.miners.BaseMiner` that selects by rules of this package with `mined_pairs`.
 
     Rules act at full strength; for a schedule create a miner with `rule.at(progress)`. The miner's `distance` is
@@ -64,16 +61,10 @@ def as_metric_learning_miner(
 
 @torch.no_grad()
 def mined_pairs(
-    embeddings: Float[Tensor, "A d"] | Numbers,
-    labels: Any,
-    ref_emb: Float[Tensor, "R d"] | Numbers,
-    ref_labels: Any,
-    positive_rule: PositiveRule,
-    negative_rule: NegativeRule,
-    *,
-    temperature: float = 0.2,
+    embeddings: Float[Tensor, "A d"] | Numbers, labels: Any, ref_emb: Float[Tensor, "R d"] | Numbers, ref_labels: Any,
+    positive_rule: PositiveRule, negative_rule: NegativeRule, *, temperature: float = 0.2,
     generator: torch.Generator | None = None,
-) -> Pairs:
+) -> Pairs:  # fmt: skip
     """Return the selected pairs: anchors are rows of the embeddings, positives and negatives rows of the reference.
 
     Rows with the anchor's label are own rows: its augmented views, never its negatives. So labels are ids of images, or
@@ -219,20 +210,11 @@ class Report:
 
 @torch_defaults()
 def mine_pairs(
-    anchors: Numbers,
-    positives: Numbers,
-    corpus: Numbers,
-    positive_rule: PositiveRule | None = None,
-    negative_rule: NegativeRule | None = None,
-    *,
-    negatives: int = 10,
-    pick: Pick = "closest",
-    ids: tuple[Numbers, Numbers] | None = None,
-    labels: tuple[Any, Any] | None = None,
-    temperature: float = 0.2,
-    block: int | None = None,
-    seed: int = 0,
-) -> MinedPairs:
+    anchors: Numbers, positives: Numbers, corpus: Numbers, positive_rule: PositiveRule | None = None,
+    negative_rule: NegativeRule | None = None, *, negatives: int = 10, pick: Pick = "closest",
+    ids: tuple[Numbers, Numbers] | None = None, labels: tuple[Any, Any] | None = None, temperature: float = 0.2,
+    block: int | None = None, seed: int = 0,
+) -> MinedPairs:  # fmt: skip
     """Mine each anchor's negatives, and positives if a rule is given, from a corpus of any length.
 
     Anchors are compared in blocks, so that memory grows with block × K and with the returned pairs. The positive of an
@@ -295,15 +277,9 @@ COLUMNS = {"anchor": "q", "key": "q", "cosine": "f", "band": "b", "weight": "f"}
 
 
 def pairs_of(
-    blocks: Iterable[tuple[Similarities, Selection]],
-    positive_rule: PositiveRule,
-    negative_rule: NegativeRule,
-    *,
-    keys: int,
-    negatives: int,
-    pick: str,
-    draws: torch.Generator,
-) -> MinedPairs:
+    blocks: Iterable[tuple[Similarities, Selection]], positive_rule: PositiveRule, negative_rule: NegativeRule, *,
+    keys: int, negatives: int, pick: str, draws: torch.Generator,
+) -> MinedPairs:  # fmt: skip
     """Collect pairs and report from selections, a block of anchors at a time.
 
     Args:

@@ -32,21 +32,10 @@ LONGEST = 1000
 
 @handed_in.torch_defaults()
 def snapshot_of_embeddings(
-    anchors: Numbers,
-    positives: Numbers | None = None,
-    corpus: Numbers | None = None,
-    *,
-    labels: Any = None,
-    classes: Any = (),
-    ids: Any = None,
-    images: Any = None,
-    texts: Any = None,
-    metadata: Any = None,
-    own: Numbers | None = None,
-    name: str = "embeddings",
-    n: int | None = None,
-    seed: int = 0,
-) -> Snapshot:
+    anchors: Numbers, positives: Numbers | None = None, corpus: Numbers | None = None, *, labels: Any = None,
+    classes: Any = (), ids: Any = None, images: Any = None, texts: Any = None, metadata: Any = None,
+    own: Numbers | None = None, name: str = "embeddings", n: int | None = None, seed: int = 0,
+) -> Snapshot:  # fmt: skip
     """Make a snapshot of any encoder's embeddings, for `explore`.
 
     Without a corpus, every row is both an anchor and a key, and its own key is the only one. With a corpus, such as the

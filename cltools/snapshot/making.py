@@ -161,13 +161,9 @@ def _origin() -> dict[str, Any]:
 
 
 def assembled(
-    experiment: Experiment,
-    taken: Mapping[int, tuple[np.ndarray, np.ndarray]],
-    ids: Int64[np.ndarray, " N"],
-    pictures: UInt8[np.ndarray, "M 3 H W"] | None,
-    pictured: Int64[np.ndarray, " M"] | None = None,
-    **others: Any,
-) -> Snapshot:
+    experiment: Experiment, taken: Mapping[int, tuple[np.ndarray, np.ndarray]], ids: Int64[np.ndarray, " N"],
+    pictures: UInt8[np.ndarray, "M 3 H W"] | None, pictured: Int64[np.ndarray, " M"] | None = None, **others: Any,
+) -> Snapshot:  # fmt: skip
     """Assemble a snapshot with a map by PCA and thumbnails.
 
     Args:

@@ -59,8 +59,7 @@ def commit() -> str:
 
     try:
         git("ls-files", "--error-unmatch", Path(__file__).name)  # fails in a project's clone that it is installed in
-        code = ("*.py", ":(top)benchmarks/*.py")
-        changed = git("status", "--porcelain", "--untracked-files=all", "--", *code)
+        changed = git("status", "--porcelain", "--untracked-files=all", "--", "*.py", ":(top)benchmarks/*.py")
         return git("rev-parse", "--short=10", "HEAD") + ("+" if changed else "")
     except (OSError, subprocess.CalledProcessError):  # no git, or no clone
         return ""

@@ -447,7 +447,9 @@ def test_records_that_do_not_belong_together_are_refused(tmp_path: Path) -> None
 )
 def test_impossible_rows_are_refused(change: dict[str, Any], tmp_path: Path) -> None:
     row = {"arm": "moco", "seed": 0, "knn200": 1.0, "probe": 1.0}
-    with pytest.raises(CltoolsError, match=r"a\.json is damaged .*the row of arm '\w+', seed -?\d, is not of an arm"):
+    with pytest.raises(
+        CltoolsError, match=r"a\.json is damaged .*arm '\w+', seed -?\d, or warm_epochs -?\d: an unknown arm"
+    ):
         table([written(tmp_path / "a.json", [row | change], arms={"moco": []})])
 
 

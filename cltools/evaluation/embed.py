@@ -83,11 +83,10 @@ def embed(
                     raise
                 wrong = f"The encoder cannot read {x.dtype} {[*x.shape]} ({error})"
                 raise CltoolsError(f"{wrong}; give images [N, C, H, W] as in training, and encoder.float().") from error
-            if not isinstance(features, Tensor) or features.is_complex():
-                kind = features.dtype if isinstance(features, Tensor) else f"a {type(features).__name__}"
-                raise CltoolsError(f"The encoder returned {kind}; wrap it so that it returns one real tensor [N, D].")
-            if features.ndim != 2 or len(features) != len(part):
-                raise CltoolsError(f"{len(part)} images gave features {[*features.shape]}; pool to one vector each.")
+            known = isinstance(features, Tensor)
+            if not known or features.is_complex() or features.ndim != 2 or len(features) != len(part):
+                what = f"features {[*features.shape]} of {features.dtype}" if known else f"a {type(features).__name__}"
+                raise CltoolsError(f"{len(part)} images gave {what}; pool to one vector each, in a tensor of reals.")
             rows.append(features.float())
     return torch.cat(rows)
 

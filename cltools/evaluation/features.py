@@ -43,8 +43,7 @@ def alignment(z: Float[Tensor, "N D"] | Numbers, z_positive: Float[Tensor, "N D"
     if z.shape != z_positive.shape:
         raise CltoolsError(f"The views are {[*z.shape]} and {[*z_positive.shape]}; give two views of the same images.")
     with torch.autocast(z.device.type, enabled=False):
-        gap = to_length_1(z) - to_length_1(z_positive.to(z.device))
-        return float(gap.square().sum(1).mean())
+        return float((to_length_1(z) - to_length_1(z_positive.to(z.device))).square().sum(1).mean())
 
 
 @torch.no_grad()

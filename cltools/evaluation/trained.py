@@ -67,8 +67,7 @@ class LinearRecipe(Settings):
 
     def rate(self, epoch: int) -> float:
         """Return the learning rate of an epoch, counted from 0."""
-        passed = sum(epoch >= share * self.epochs for share in self.milestones)
-        return float(self.learning_rate * self.decay**passed)
+        return float(self.learning_rate * self.decay ** sum(epoch >= share * self.epochs for share in self.milestones))
 
 
 @dataclass(frozen=True)

@@ -360,8 +360,7 @@ def _taken(s: Similarities, chosen: Selection, negatives: int, pick: str, draws:
     cosine = s.anchor_keys[anchor, key]
     first = torch.argsort(cosine, descending=True, stable=True)
     order = first[torch.argsort(anchor[first], stable=True)]
-    columns = (anchor, key, cosine, chosen.band[anchor, key], weight[anchor, key])
-    return tuple(column[order] for column in columns)
+    return tuple(x[order] for x in (anchor, key, cosine, chosen.band[anchor, key], weight[anchor, key]))
 
 
 def _report(

@@ -283,8 +283,8 @@ def check_comparison(path: Path, record: Mapping[str, Any]) -> None:
             figures = [each for name in FIGURES if (each := getattr(row, name)) is not None]
             fits = row.arm in known.arms and row.seed >= 0 and (row.diverged is None) == bool(figures)
             if not (fits and known.warm_epochs >= 0 and all(0 <= each <= 100 for each in figures)):
-                wrong = f"the row of arm {shown(row.arm)}, seed {row.seed}, is not of an arm of the record"
-                raise CltoolsError(f"{wrong}, has figures outside of 0 to 100 percent or none, or epochs are below 0")
+                wrong = f"arm {shown(row.arm)}, seed {row.seed}, or warm_epochs {known.warm_epochs}"
+                raise CltoolsError(f"{wrong}: an unknown arm, a number below 0, a figure above 100, or none")
 
 
 def unlike(record: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:

@@ -43,9 +43,9 @@ def _read(path: Path) -> dict[str, Any]:
         reports = record["evaluations"]
         report = reports.get("test") or reports.get("val") or {}
         figures = {name: report[name] for name in FIGURES if report.get(name) is not None}
-        if any(type(value) not in (int, float) for value in (record["epochs"], *figures.values())):
+        if {*map(type, figures.values())} - {int, float} or type(record["epochs"]) is not int:
             raise CltoolsError("its epochs or figures are not numbers")
-        figures = {name: float(value) for name, value in figures.items()}
-        return run | {"epochs": int(record["epochs"]), **figures, "experiment": dict(record["experiment"])}
+        figures |= {name: float(value) for name, value in figures.items()}
+        return run | {"epochs": record["epochs"], **figures, "experiment": dict(record["experiment"])}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         return run | {"wrong": f"cannot be read: {error}"}

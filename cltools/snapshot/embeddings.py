@@ -109,16 +109,11 @@ def snapshot_of_embeddings(
         queries = Queries(views[rows].numpy()[None], of_ids[0], of_labels[0], pairs)
     return assembled(
         Experiment(data=DataSettings(name=name), seed=seed),
-        {0: (z[rows].numpy(), (keys if corpus is not None else views[rows]).numpy())},
-        of_ids[-1],
+        {0: (z[rows].numpy(), (keys if corpus is not None else views[rows]).numpy())}, of_ids[-1],
         np.concatenate([*pictures.values()]) if pictures else None,
-        pictured=np.concatenate(pictured) if queries and pictures else None,
-        labels=of_labels[-1],
-        classes=names,
-        texts=tuple(texts) if any(texts) else (),
-        metadata=metadata,
-        queries=queries,
-    )
+        pictured=np.concatenate(pictured) if queries and pictures else None, labels=of_labels[-1], classes=names,
+        texts=tuple(texts) if any(texts) else (), metadata=metadata, queries=queries,
+    )  # fmt: skip
 
 
 def indexed_labels(labels: Any, classes: Any) -> tuple[Int64[np.ndarray, " N"], tuple[str, ...]]:
@@ -146,9 +141,8 @@ def indexed_labels(labels: Any, classes: Any) -> tuple[Int64[np.ndarray, " N"], 
         names = names or tuple(map(str, np.unique(numbers[numbers >= 0])))
         values = [None if number < 0 else str(number) for number in numbers]
     names = names or tuple(sorted({text for text in values if text is not None}))
-    known = {*names, None}
-    if strange := [text for text in values if text not in known]:
-        raise unknown("class", strange[0], names)
+    if strange := {*values} - {*names, None}:
+        raise unknown("class", min(strange, key=values.index), names)
     return handed_in.indices(values, names).numpy(), names
 
 

@@ -67,8 +67,7 @@ class Recorder:
 
     def record(self, run: Run, epoch: int) -> None:
         """Record the embeddings now, as those of `epoch`; the encoder is not changed."""
-        draws = seeded(self.seed, device_of(run.encoder))
-        z, positive = two_views(run, self.images, draws)
+        z, positive = two_views(run, self.images, seeded(self.seed, device_of(run.encoder)))
         self.taken[epoch] = z.cpu().numpy(), positive.cpu().numpy()
         if run.rule_state is not None and "threshold" in run.rule_state:
             ids = self.images.ids.to(run.rule_state["ids"].device)

@@ -27,21 +27,12 @@ from cltools.snapshot.reading import AnyPath, load_arrays, path_of
 
 FORMAT, VERSION = "cltools snapshot", 1
 ARRAYS = {
-    "anchors": (np.float16, "ebd"),
-    "keys": (np.float16, "end"),
-    "maps": (np.float32, "men2"),
-    "kept": (np.float16, "men"),
-    "trustworthiness": (np.float32, "me"),
-    "ids": (np.int64, "n"),
-    "labels": (np.int64, "n"),
-    "sprite": (np.uint8, "s"),
-    "thresholds": (np.float32, "en"),
-    "pictured": (np.int64, "t"),
-    "query_positives": (np.float16, "ebd"),
-    "query_ids": (np.int64, "b"),
-    "query_labels": (np.int64, "b"),
+    "anchors": (np.float16, "ebd"), "keys": (np.float16, "end"), "maps": (np.float32, "men2"),
+    "kept": (np.float16, "men"), "trustworthiness": (np.float32, "me"), "ids": (np.int64, "n"),
+    "labels": (np.int64, "n"), "sprite": (np.uint8, "s"), "thresholds": (np.float32, "en"), "pictured": (np.int64, "t"),
+    "query_positives": (np.float16, "ebd"), "query_ids": (np.int64, "b"), "query_labels": (np.int64, "b"),
     "query_own": (np.int64, "p2"),
-}
+}  # fmt: skip
 """Type and axes of each array in the file; equal letters mean equal lengths."""
 TOLERANCE, FARTHEST, LARGEST_ID = 2e-2, 1e30, 2**53
 """Tolerance of squared lengths in float16; limit of coordinates on maps; bound of integers exact in JavaScript."""

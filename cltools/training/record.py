@@ -298,16 +298,14 @@ class RunRecord:
             to_plain(experiment),
             type(module.module).__name__ if isinstance(module, OwnBackbone) else experiment.encoder.backbone,
             run.images or (before.images if before else None),
-            _stretches(run.stretch, before.stretches if before else ()),
-            epochs=len(rows),
-            steps=run.steps,
+            _stretches(run.stretch, before.stretches if before else ()), epochs=len(rows), steps=run.steps,
             seconds=sum(row["seconds"] for row in rows),
             views_per_second=statistics.median(row["views_per_second"] for row in rows) if rows else None,
             judged=None if all(m.knn is None for m in known) else run.judged or (before.judged if before else None),
             by_epoch=tuple(known),
             evaluations={split: r for split, r in reports.items() if (r["epochs"], r.get("steps", 0)) == done},
             given=run.parts.given,
-        )
+        )  # fmt: skip
 
     def evaluated(self, report: Plain, present: Stretch) -> "RunRecord":
         """Return the record with a new report; figures of the same split that it lacks are kept from the old report.

@@ -138,7 +138,9 @@ def test_columns_that_are_not_of_one_family_are_asked_for(told: Any, capsys: pyt
     assert np.array_equal(vectors, np.hstack([Z] * 4)), "by their numbers: 2 before 11"
     assert "z.parquet: the embeddings are its 12 columns dim_0 … dim_11." in capsys.readouterr().err
     for more in ({"age": [30.5] * 5}, {"x1": [0.5] * 5}, {"dim": [0.5] * 5}):
-        with pytest.raises(CltoolsError, match=r"(age|x1|dim) \(float64\).*Several.*columns in order: vectors=\[…\]"):
+        with pytest.raises(
+            CltoolsError, match=r"(age|x1|dim) \(float64\).*Several.*a column for each number: vectors=\[…\], in order"
+        ):
             read_embeddings(told(pd.DataFrame(Z, columns=["dim0", "dim1", "dim2"]).assign(**more)))
     table = pd.DataFrame(Z, columns=["x", "y", "z"]).assign(age=30.5, count=[1, 2, 3, 4, 5])
     capsys.readouterr()

@@ -191,4 +191,6 @@ def _only(path: Path, able: list[str], all_of: Mapping[str, str]) -> str:
         return able[0]
     listed = ", ".join(f"{name[:LONGEST]} ({kind})" for name, kind in all_of.items()) or "nothing"
     which = "Several could be the embeddings" if able else "None is an array or a column of embeddings"
-    raise CltoolsError(f"{path} holds {listed}. {which}: name one with vectors=…, or columns in order: vectors=[…].")
+    raise CltoolsError(
+        f"{path} holds {listed}. {which}: name one with vectors=…, or a column for each number: vectors=[…], in order."
+    )

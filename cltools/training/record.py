@@ -75,7 +75,7 @@ class History:
             head, *lines = csv.reader(io.StringIO(text, newline=""), strict=True) if text else [[]]
             names = [*map(text_of, head)]
             rows = [{k: float(v) if v else math.nan for k, v in zip(names, line, strict=True)} for line in lines]
-            if any(math.isinf(value) for row in rows for value in row.values()):
+            if any(math.isinf(row.get(name, 0)) for row in rows for name in COLUMNS):  # a protocol of one's own may be
                 raise CltoolsError("it holds an infinite number")
             if any(row.get("epoch") != epoch for epoch, row in enumerate(rows, 1)):
                 raise CltoolsError("its rows are not those of epochs 1, 2, 3, …")

@@ -453,6 +453,12 @@ def test_impossible_rows_are_refused(change: dict[str, Any], tmp_path: Path) -> 
         table([written(tmp_path / "a.json", [row | change], arms={"moco": []})])
 
 
+def test_a_warm_start_of_less_than_no_epoch_is_refused(tmp_path: Path) -> None:
+    row = {"arm": "moco", "seed": 0, "knn200": 1.0, "probe": 1.0}
+    with pytest.raises(CltoolsError, match=r"warm_epochs -5: .*a number below 0"):
+        table([written(tmp_path / "a.json", [row], warm_epochs=-5)])
+
+
 @pytest.mark.parametrize("baseline", [{}, {"training": {}}, {"training": {"batch": 64}}])
 def test_a_baseline_without_its_epochs_has_the_default(baseline: dict[str, Any], tmp_path: Path) -> None:
     path = written(tmp_path / "a.json", [{"arm": "moco", "seed": 0, "knn200": 1.0, "probe": 1.0}], baseline=baseline)

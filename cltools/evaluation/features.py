@@ -148,8 +148,7 @@ def _elected(cosine: Tensor, voters: Tensor, classes: int, *, by_cosine: bool) -
     if by_cosine:
         return _sums((cosine / VOTE_TEMPERATURE).exp(), voters, classes).argmax(1)
     counts = _sums(torch.ones_like(cosine), voters, classes)
-    beaten = counts < counts.amax(1, keepdim=True)
-    return _sums(cosine, voters, classes).masked_fill(beaten, -torch.inf).argmax(1)
+    return _sums(cosine, voters, classes).masked_fill(counts < counts.amax(1, keepdim=True), -torch.inf).argmax(1)
 
 
 def _sums(weight: Float[Tensor, "Q k"], voters: Int[Tensor, "Q k"], classes: int) -> Float[Tensor, "Q C"]:

@@ -106,8 +106,7 @@ def mined_pairs(
     weight = chosen.negative_weight
     if chosen.synthetic is not None or chosen.anchor_weight is not None or ((weight != 0) & (weight != 1)).any():
         raise inexpressible(negative_rule)
-    augmented = views & (chosen.positive_weight[:, :1] > 0)
-    a1, p = (augmented | (chosen.band == Band.MINED)).nonzero(as_tuple=True)
+    a1, p = ((views & (chosen.positive_weight[:, :1] > 0)) | (chosen.band == Band.MINED)).nonzero(as_tuple=True)
     a2, kept = (chosen.band == Band.POTENTIAL).nonzero(as_tuple=True)
     return rows[a1], p, rows[a2], kept
 

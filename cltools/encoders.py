@@ -209,7 +209,9 @@ def resolve_device(name: str | torch.device) -> torch.device:
         raise CltoolsError(f'Unknown device {shown(name)}. Use "auto", "cpu", "cuda" or "cuda:1".')
     device = torch.device(name)
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise CltoolsError(f'Device "{device}" was asked for, but this machine has no CUDA GPU. Use "cpu" or "auto".')
+        raise CltoolsError(
+            f'Device {str(device)!r} was asked for, but this machine has no CUDA GPU. Use "cpu" or "auto".'
+        )
     return device
 
 

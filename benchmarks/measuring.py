@@ -13,9 +13,9 @@ import tyro
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.benchmark import Timer
 
+from cltools.encoders import resolve_device
 from cltools.errors import CltoolsError
 from cltools.provenance import provenance, write_record
-from cltools.training.state import resolve_device
 
 Work = Callable[[], object]
 CALLS = 3

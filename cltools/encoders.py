@@ -16,6 +16,7 @@ d projection.
 """
 
 import copy
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cltools.datasets import ImageSet
-from cltools.errors import SEED, CltoolsError, Settings, check_number
+from cltools.errors import SEED, CltoolsError, Settings, check_number, shown
 from cltools.mining.handed_in import enough_memory, torch_defaults
 from cltools.ranks import ALONE, Ranks
 from cltools.views import pixels
@@ -194,6 +195,24 @@ def device_of(encoder: object, fallback: torch.device | str = "cpu") -> torch.de
     """Return the device of the encoder's first parameter or buffer."""
     tensors = (*encoder.parameters(), *encoder.buffers()) if isinstance(encoder, nn.Module) else ()
     return tensors[0].device if tensors else torch.device(fallback)
+
+
+def resolve_device(name: str | torch.device) -> torch.device:
+    """Return the device of a name; "auto" is CUDA if available.
+
+    Raises:
+        ValueError: an unknown name, or a GPU on a machine without one.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if not isinstance(name, torch.device) and not re.fullmatch(r"(cpu|cuda)(:(0|[1-9]\d?))?", str(name)):
+        raise CltoolsError(f'Unknown device {shown(name)}. Use "auto", "cpu", "cuda" or "cuda:1".')
+    device = torch.device(name)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise CltoolsError(
+            f'Device {str(device)!r} was asked for, but this machine has no CUDA GPU. Use "cpu" or "auto".'
+        )
+    return device
 
 
 @contextmanager

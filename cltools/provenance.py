@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from cltools.errors import CltoolsError
-from cltools.files import parsed, write_text
+from cltools.files import parsed, reading, write_text
 from cltools.ranks import launched
 
 PROGRAMS = ("cltools", "benchmarks")
@@ -59,8 +59,7 @@ def commit() -> str:
 
     try:
         git("ls-files", "--error-unmatch", Path(__file__).name)  # fails in a project's clone that it is installed in
-        code = ("*.py", ":(top)benchmarks/*.py")
-        changed = git("status", "--porcelain", "--untracked-files=all", "--", *code)
+        changed = git("status", "--porcelain", "--untracked-files=all", "--", "*.py", ":(top)benchmarks/*.py")
         return git("rev-parse", "--short=10", "HEAD") + ("+" if changed else "")
     except (OSError, subprocess.CalledProcessError):  # no git, or no clone
         return ""
@@ -81,8 +80,10 @@ def usable_processors() -> int:
 
 
 def write_record(path: Path, record: dict[str, Any]) -> None:
-    """Write a record as JSON, replacing the file atomically."""
-    write_text(path, json.dumps(record, indent=1) + "\n")
+    """Write a record as JSON, replacing the file atomically; raise ValueError if a number in it is not finite."""
+    with reading(f"{path} was not written, because `read_record` would refuse it"):
+        text = json.dumps(record, indent=1, allow_nan=False)
+    write_text(path, text + "\n")
 
 
 def read_record(path: Path) -> dict[str, Any]:

@@ -220,7 +220,7 @@ class TestMine:
         table, file = pd.DataFrame({"x": [1.0, 0.0], "y": [0.0, 1.0], "age": [30.5, 40.5]}), tmp_path / "a.parquet"
         file.touch()
         monkeypatch.setattr(pd, "read_parquet", lambda *_, **__: table)
-        asked = f"Name those of the embeddings: {file}:NAME,NAME,…, in order."
+        asked = f"name one as {file}:NAME, or a column for each number: {file}:NAME,NAME,…, in order."
         refused(call("mine", *[str(file)] * 3, str(tmp_path / "pairs.csv")), asked)
         assert np.array_equal(flags._embeddings(f"{file}:y,x"), [[0, 1], [1, 0]])
 

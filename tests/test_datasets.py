@@ -2,6 +2,7 @@
 
 import errno
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -61,8 +62,9 @@ class TestImageSet:
         [
             ({"images": torch.zeros(2, 3, 4, 4)}, r"give RGB, uint8 \[N, 3"),
             ({"images": torch.zeros(2, 1, 4, 4, dtype=torch.uint8)}, r"give RGB, uint8 \[N, 3"),
-            ({"labels": torch.zeros(3, dtype=torch.int64)}, r"labels must be int64 \[2\]"),
-            ({"ids": torch.zeros(2, dtype=torch.int32)}, r"ids must be int64 \[2\]"),
+            ({"labels": torch.zeros(3, dtype=torch.int64)}, "2 images, 3 labels and 2 ids; give one each"),
+            ({"labels": torch.zeros(2)}, "labels are torch.float32 .*; give whole numbers"),
+            ({"ids": torch.zeros(2, dtype=torch.bool)}, "ids are torch.bool .*; give whole numbers"),
             ({"ids": torch.tensor([5, 5])}, "2 images have 1 ids"),
             ({"labels": torch.tensor([0, 3])}, "labels go up to 3; name each class"),
         ],
@@ -75,6 +77,22 @@ class TestImageSet:
         }
         with pytest.raises(ValueError, match=message):
             ImageSet(**(fields | change), classes=("a", "b", "c"), name="made", split="train")
+
+    @pytest.mark.parametrize("form", [Tensor.tolist, Tensor.numpy, lambda x: x.to(torch.int32), lambda x: x])
+    def test_arrays_and_lists_become_tensors(self, form: Any, unchecked: None) -> None:
+        expected = make(3)
+        pixels, classes = expected.images.numpy(), np.array(expected.classes)
+        made = ImageSet(pixels, form(expected.labels), expected.ids.tolist(), classes, "made", "train")  # type: ignore
+        assert same(made, expected) and {*map(type, made.classes)} == {str}
+        numbered = replace(expected, classes=(7, 8, 9))  # type: ignore[arg-type]
+        assert numbered.classes == ("7", "8", "9"), "evaluation took numbers, and a snapshot did not"
+
+    @pytest.mark.parametrize("change", [{"labels": None}, {"images": "digits"}, {"classes": None}, {"classes": "abc"}])
+    def test_what_is_no_array_is_refused_in_words(self, change: dict[str, Any], unchecked: None) -> None:
+        with pytest.raises(
+            (TypeError, CltoolsError), match=rf"{next(iter(change))} (is not an array|are of type).*[gG]ive a"
+        ):
+            replace(make(3), **change)
 
     def test_subset_of_nothing_is_refused(self) -> None:
         with pytest.raises(ValueError, match=r"at least 1"):
@@ -271,7 +289,7 @@ def test_a_seed_may_be_of_any_library(unchecked: None) -> None:
         assert same(make(9).subset(3, seed), make(9).subset(3, 5))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("n", [2.5, "a", True, 0])
+@pytest.mark.parametrize("n", [2.5, "a", True, 0, None])
 def test_what_is_no_number_of_images_is_refused_in_words(n: Any, unchecked: None) -> None:
     with pytest.raises(CltoolsError, match=r"number of images to take is .*; it must be a whole number of at least 1"):
         make(9).subset(n)

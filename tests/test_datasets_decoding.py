@@ -3,6 +3,7 @@
 import io
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from PIL import Image
 
 from cltools.datasets import decoding
 from cltools.datasets.decoding import decode, kinds, read_image, read_images, resize
+from cltools.errors import CltoolsError
 
 
 def noise(height: int = 33, width: int = 47, seed: int = 0) -> Image.Image:
@@ -32,6 +34,25 @@ class TestFormats:
         values = np.array([[0, 255, 256, 65535]], dtype=np.uint16)
         Image.fromarray(values).save(tmp_path / "a.png")
         assert read_image(tmp_path / "a.png").tolist() == [[[0, 0, 1, 255]]] * 3
+
+    @pytest.mark.parametrize(
+        ("name", "values"),
+        [
+            ("a.png", np.array([[0, 3, 252]], np.uint16)),
+            ("a.tif", np.array([[0, 3, 252]], np.int32)),
+            ("a.tif", np.array([[0, 65536]], np.int32)),
+            ("a.tif", np.array([[-1, 30_000]], np.int32)),
+        ],
+    )
+    def test_numbers_that_do_not_use_sixteen_bits_are_refused(
+        self, name: str, values: np.ndarray, tmp_path: Path
+    ) -> None:
+        """They became black pictures."""
+        Image.fromarray(values).save(tmp_path / name)
+        with pytest.raises(CltoolsError, match=rf"go from {values.min()} to {values.max()}.*save it with 8 bits"):
+            read_image(tmp_path / name)
+        Image.fromarray(0 * values).save(tmp_path / name)
+        assert not read_image(tmp_path / name).any(), "a black picture is one"
 
     def test_eight_bit_grayscale_and_black_and_white(self, tmp_path: Path) -> None:
         Image.new("L", (2, 2), 77).save(tmp_path / "gray.png")
@@ -132,6 +153,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
 """
 MADE = """
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from PIL import Image
 
@@ -179,6 +201,20 @@ def test_a_large_jpeg_is_scaled_while_it_is_decoded(tmp_path: Path, monkeypatch:
     for path, size in ((tmp_path / "a.jpg", None), (tmp_path / "a.jpg", 200), (tmp_path / "a.png", 32)):
         with pytest.raises(ValueError, match="pixels; scale it down"):
             read_image(path, size)
+
+
+def test_our_limit_of_pixels_holds_and_not_that_of_pillow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    picture = noise(400, 600)
+    picture.save(tmp_path / "a.jpg", quality=95)
+    picture.save(tmp_path / "p.jpg", progressive=True)
+    monkeypatch.setattr(decoding, "MOST_PIXELS", 30_000)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 50_000)
+    assert read_image(tmp_path / "a.jpg", 32).shape == (3, 32, 32)
+    with pytest.raises(CltoolsError, match="load a JPEG, not a progressive one, with a size"):
+        read_image(tmp_path / "p.jpg", 32)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(read_image, [tmp_path / "a.jpg"] * 100, [32] * 100))
+    assert Image.MAX_IMAGE_PIXELS == 50_000
 
 
 def test_kinds_are_those_of_pictures() -> None:

@@ -16,6 +16,7 @@ from torch.nn.functional import cross_entropy
 
 from cltools.config import EvaluationSettings
 from cltools.datasets import ImageSet
+from cltools.errors import CltoolsError
 from cltools.evaluation import (
     PROTOCOLS,
     FinetuneRecipe,
@@ -536,6 +537,46 @@ def test_a_report_is_limited_as_its_settings_say():
 def test_a_report_names_the_set_that_has_no_labels_before_it_embeds_anything():
     with pytest.raises(ValueError, match="labels of the test images of 'squares' are unknown"):
         evaluate(nn.Identity(), image_set(6), image_set(4, "test", known=False))
+
+
+@pytest.mark.parametrize("others", [("bright",), ("bright", "dark"), ("dark", "light", "more")])
+def test_classes_that_train_and_test_number_differently_are_refused(others: tuple[str, ...]):
+    """A test folder without the first class shifted every label by one: 0 % in silence."""
+    train, test = image_set(8), image_set(8, "test", seed=1)
+    test = replace(test, classes=others, labels=test.labels.clamp(max=len(others) - 1))
+    with pytest.raises(CltoolsError, match=r"number their classes differently: .* Load both as splits of one folder"):
+        evaluate(small(), train, test)
+    for fewer in (("dark",), ("dark", "bright", "unseen")):
+        known = replace(test, classes=fewer, labels=test.labels.clamp(max=len(fewer) - 1))
+        assert evaluate(small(), train, known, protocols="knn10")["per_class"]["knn10"].keys() >= {"dark", "bright"}
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"train": torch.utils.data.TensorDataset(torch.rand(4, 3, 8, 8))}, "class ImageSet"),
+        ({"test": "digits"}, "class ImageSet"),
+        ({"settings": {"probe": False}}, "class EvaluationSettings"),
+        ({"recipes": LinearRecipe(epochs=1)}, "class Recipes"),
+        ({"protocols": 5}, r"list of protocols, such as \['knn10'\]"),
+    ],
+    ids=lambda given: "" if isinstance(given, str) else next(iter(given)),
+)
+def test_arguments_of_another_type_are_named_with_an_example(given: dict[str, Any], message: str, unchecked: None):
+    arguments = {"train": image_set(8), "test": image_set(8, "test"), **given}
+    with pytest.raises(TypeError, match=rf"{message}.*is expected here, but this is of type"):
+        evaluate(small(), **arguments)
+
+
+def test_many_classes_need_no_matrix_of_all_pairs():
+    """With 40,000 classes a matrix would have 13 GB; one of so many was refused after the evaluation."""
+    count = 40_000
+    test = Predictions({"probe": torch.tensor([7, 9])}, torch.tensor([7, 8]), tuple(map(str, range(count))), 0.0, 2)
+    by_class = test.report()["per_class"]["probe"]
+    assert len(by_class) == count and (by_class["7"], by_class["8"], by_class["9"]) == (100, 0, None)
+    assert (
+        test.confusion_csv("probe") == "No confusion matrix is written for more than 2,000 classes; here are 40,000.\n"
+    )
 
 
 @pytest.mark.gpu

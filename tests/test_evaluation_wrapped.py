@@ -193,3 +193,58 @@ def test_what_an_encoder_raises_of_its_own_kind_passes() -> None:
 def test_a_batch_is_a_whole_number_of_any_library(kind: Any) -> None:
     made = encoder()
     assert torch.equal(unwrap(embed)(made, image_set(5), batch=kind(2)), embed(made, image_set(5), batch=2))
+
+
+class Holder(nn.Module):
+    """A module of one's own whose `features` is what it is given, as torchvision names its convolutions."""
+
+    def __init__(self, features: Any) -> None:
+        super().__init__()
+        self.features, self.flat = features, nn.Flatten()
+
+    def forward(self, x: Tensor) -> Any:
+        return self.flat(x)
+
+
+@pytest.mark.parametrize("wrap", [lambda e: e, nn.Sequential, nn.DataParallel, Named])
+def test_an_encoder_held_as_features_is_refused(wrap: Any) -> None:
+    """It would be judged by its projection."""
+    with pytest.raises(CltoolsError, match="Holder would return projections; give its Encoder"):
+        embed(Holder(wrap(encoder())), torch.rand(4, 3, 16, 16))
+
+
+@pytest.mark.parametrize("features", [48, [8, 16], "resnet", None])
+def test_features_that_cannot_be_called_are_none(features: Any) -> None:
+    assert unwrap(embed)(Holder(features), torch.rand(2, 3, 4, 4)).shape == (2, 48)
+    with pytest.raises(CltoolsError, match=r"of type Plain; give an nn\.Module or an object with `features`"):
+        unwrap(reader)(type("Plain", (), {"features": features})())
+    with pytest.raises(CltoolsError, match="Holder cannot be fine-tuned"):
+        finetune(Holder(features), image_set(40), FinetuneRecipe(share=1.0))
+
+
+@pytest.mark.parametrize(
+    ("made", "named"),
+    [
+        (lambda x: (x, x), "a tuple"),
+        (lambda x: {"features": x}, "a dict"),
+        (lambda x: x.numpy(), "a ndarray"),
+        (lambda x: None, "a NoneType"),
+        (lambda x: x + 1j, r"features \[4, 192\] of torch.complex64"),
+    ],
+)
+def test_an_encoder_that_returns_no_real_tensor_is_told_to_be_wrapped(made: Any, named: str) -> None:
+    class Odd(nn.Module):
+        def features(self, x: Tensor) -> Any:
+            return made(x.flatten(1))
+
+    with pytest.raises(CltoolsError, match=rf"gave {named}; pool to one vector each, in a tensor of reals"):
+        embed(Odd(), image_set(4))
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda", "cuda:0", 5, torch.device("cuda")])
+def test_a_device_that_is_not_there_is_named(device: Any, unchecked: None) -> None:
+    if "cuda" in str(device) and torch.cuda.is_available():
+        pytest.skip("has a CUDA device")
+    with pytest.raises(CltoolsError, match=r"(Unknown device|no CUDA GPU).*[Uu]se \"(auto|cpu)\""):
+        unwrap(embed)(plain(), image_set(4), device=device)
+    assert embed(plain(), image_set(4), device=torch.device("cpu")).shape == (4, 4)

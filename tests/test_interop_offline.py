@@ -32,6 +32,7 @@ from cltools import (
     similarities,
 )
 from cltools.contrast import contrastive_loss, mean_over_anchors
+from cltools.errors import CltoolsError
 from cltools.interop import mine_hard_negatives_arguments, mine_pairs
 from cltools.interop.pairs import QUANTILES, MinedPairs, pairs_of
 from cltools.losses import LossSettings
@@ -492,7 +493,7 @@ def as_it_is(function: Any) -> Any:
         ({"negative_rule": Debiased()}, "Debiased estimates the mass"),
         ({"negative_rule": HardnessWeighted(tau_plus=0.0)}, "HardnessWeighted estimates the mass"),
         ({"ids": ([1, 2], [3, 4])}, r"ids are .* \[2\] and .* \[2\]; give whole numbers, of the 1 anchors"),
-        ({"ids": torch.tensor([7, 8])}, "ids are .*; give whole numbers"),
+        ({"ids": torch.tensor([7, 8])}, "ids must be a pair: ids="),
         ({"ids": ([1.5], [3.0, 4.0])}, "ids are torch.float32 .*; give whole numbers"),
         ({"labels": ([1], [3])}, r"labels are .*; give whole numbers, of the 1 anchors and of the 2 keys"),
         ({"negative_rule": ReadsIds()}, r"ReadsIds reads ids, which .* give ids="),
@@ -551,3 +552,10 @@ def test_tensors_on_the_gpu_are_taken() -> None:
         for device in ("cpu", "cuda")
     )  # fmt: skip
     assert on_gpu.pairs.equals(on_cpu.pairs)
+
+
+@pytest.mark.parametrize("given", [{"labels": [0, 1, 0]}, {"ids": np.arange(3)}, {"labels": ([0, 1, 0],)}, {"ids": 5}])
+def test_ids_and_labels_are_pairs(given: dict[str, Any], unchecked: None) -> None:
+    z = torch.eye(3)
+    with pytest.raises(CltoolsError, match=rf"{next(iter(given))} must be a pair: \w+=\(of the anchors, of the keys\)"):
+        mine_pairs(z, z, z, negatives=1, **given)

@@ -23,6 +23,7 @@ from cltools.mining.handed_in import (
     as_rows,
     as_tensor,
     check_unit,
+    label_values,
     unit_rows,
 )
 from cltools.queue import Queue
@@ -441,3 +442,30 @@ def test_a_table_with_other_columns_than_those_of_vectors_is_refused() -> None:
 def test_a_label_that_its_type_cannot_tell_from_others_is_refused() -> None:
     with pytest.raises(handed_in.CltoolsError, match=r"300\.0 is too large .*exact"):
         handed_in.as_labels("labels", torch.tensor([300, 301], dtype=torch.bfloat16))
+
+
+class Texts:
+    """A column of a library whose `__dlpack__` refuses texts, as pyarrow's."""
+
+    def __init__(self, values: list[Any]) -> None:
+        self.values = values
+
+    def __dlpack__(self, **asked: Any) -> Any:
+        raise TypeError("only numbers can be exported")
+
+    def __dlpack_device__(self) -> Any:
+        return 1, 0
+
+    def __iter__(self) -> Any:
+        return iter(self.values)
+
+
+class TextsOfArrays(Texts):
+    def __array__(self, *_: Any, **__: Any) -> np.ndarray:
+        return np.array(self.values, dtype=object)
+
+
+@pytest.mark.parametrize("form", [Texts, TextsOfArrays])
+def test_texts_of_a_library_with_dlpack_are_labels(form: Any) -> None:
+    assert label_values("labels", form(["a", None, "b"])) == ["a", None, "b"]
+    assert as_labels("labels", form([3, None, 1]))[0].tolist() == [3, -1, 1]

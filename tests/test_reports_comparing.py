@@ -11,8 +11,9 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from cltools.config import Experiment, differences, from_plain, to_plain
+from cltools.config import Experiment, TrainingSettings, differences, from_plain, to_plain
 from cltools.datasets import ImageSet, load_images, split_holdout
+from cltools.errors import CltoolsError
 from cltools.evaluation import knn_accuracy
 from cltools.evaluation.embed import embed
 from cltools.mining import (
@@ -460,6 +461,38 @@ def test_records_that_do_not_belong_together_are_refused(tmp_path: Path) -> None
         table([])
     with pytest.raises(FileNotFoundError):
         table([tmp_path / "absent.json"])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"knn200": 250.0},
+        {"probe": -3.0},
+        {"seed": -1},
+        {"arm": "elsewhere"},
+        {"diverged": "The loss is nan."},
+        {"knn200": None, "knn10": None, "probe": None},
+    ],
+    ids=str,
+)
+def test_impossible_rows_are_refused(change: dict[str, Any], tmp_path: Path) -> None:
+    row = {"arm": "moco", "seed": 0, "knn200": 1.0, "probe": 1.0}
+    with pytest.raises(
+        CltoolsError, match=r"a\.json is damaged .*arm '\w+', seed -?\d, or warm_epochs -?\d: an unknown arm"
+    ):
+        table([written(tmp_path / "a.json", [row | change], arms={"moco": []})])
+
+
+def test_a_warm_start_of_less_than_no_epoch_is_refused(tmp_path: Path) -> None:
+    row = {"arm": "moco", "seed": 0, "knn200": 1.0, "probe": 1.0}
+    with pytest.raises(CltoolsError, match=r"warm_epochs -5: .*a number below 0"):
+        table([written(tmp_path / "a.json", [row], warm_epochs=-5)])
+
+
+@pytest.mark.parametrize("baseline", [{}, {"training": {}}, {"training": {"batch": 64}}])
+def test_a_baseline_without_its_epochs_has_the_default(baseline: dict[str, Any], tmp_path: Path) -> None:
+    path = written(tmp_path / "a.json", [{"arm": "moco", "seed": 0, "knn200": 1.0, "probe": 1.0}], baseline=baseline)
+    assert f"then {TrainingSettings().epochs} of each arm" in table([path])
 
 
 def test_equal_seeds_make_equal_warm_starts(done: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:

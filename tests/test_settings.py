@@ -147,9 +147,7 @@ def test_a_temperature_of_any_kind_is_taken_everywhere(door: str, temperature: A
 
 def test_a_temperature_that_learns_says_why_not() -> None:
     learned = nn.Parameter(torch.tensor(0.2))
-    with pytest.raises(
-        ValueError, match=r"It gets no gradient; if it is a learned parameter, give float\(temperature\)"
-    ):
+    with pytest.raises(ValueError, match=r"It gets no gradient; .*give float\(temperature\)"):
         ContrastiveLoss(temperature=learned)  # type: ignore[arg-type]
     assert check_temperature(learned.detach()) == pytest.approx(0.2)
 

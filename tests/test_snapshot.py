@@ -374,6 +374,11 @@ def rewritten(path: Path, **changes: Any) -> Path:
         ({"about": {"format": None}}, "no description in it says"),
         ({"about": {"version": None}}, "no description in it says"),
         ({"about": {"experiment": '{"seed": "one"}'}}, "cannot be read as a snapshot: experiment.seed must be"),
+        ({"about": {"version": True}}, "no description in it says"),
+        ({"about": {"version": 1.0}}, "no description in it says"),
+        ({"about": {"more": 5}}, "it holds 'more', which no snapshot has"),
+        ({"about": {"metadata": 5}}, "its description lacks metadata"),
+        ({"about": {"texts": False}}, "its description lacks texts"),
         ({"about": {"command": None, "tile": None}}, "its description lacks tile, command"),
         ({"keys": None}, r"snapshot: its array keys is not float16 \[e, n, d\]"),
         ({"ids": np.zeros(120)}, "its array ids is not int64"),
@@ -415,6 +420,10 @@ def spoilt(array: ndarray, value: Any, *place: int) -> ndarray:
         (lambda s: {"maps": spoilt(s.maps, np.nan, 0, 1, 5, 0)}, "positions on maps are not finite"),
         (lambda s: {"maps": spoilt(s.maps, np.inf, 0, 1, 5, 0)}, "positions on maps are not finite"),
         (lambda s: {"kept": spoilt(s.kept, 1.5, 0, 0, 0)}, "shares of neighbours are not between 0 and 1"),
+        *(
+            (lambda s, v=value: {"trustworthiness": spoilt(s.trustworthiness, v, 0, 1)}, "trustworthiness is not")
+            for value in (np.nan, np.inf, 1e30, -0.5)
+        ),
         (lambda s: {"thresholds": np.full((2, 120), np.nan, np.float32)}, "thresholds are not finite"),
         (lambda s: {"ids": spoilt(s.ids, s.ids[1], 0)}, "ids occur in it twice"),
         (lambda s: {"ids": spoilt(s.ids, 2**53, 0)}, r"ids reach 2\*\*53"),

@@ -239,6 +239,24 @@ def test_what_pandas_calls_missing_is_missing() -> None:
     assert taken(rows(), labels=days).labels.tolist() == [0, -1] * 20
 
 
+class Frame:
+    """A table of another library: with columns, and neither keys nor items."""
+
+    def __init__(self, columns: dict[str, Any]) -> None:
+        self.values, self.columns = columns, [*columns]
+
+    def __iter__(self) -> Any:
+        return iter(self.values.values())
+
+    def __getitem__(self, name: str) -> Any:
+        return self.values[name]
+
+
+def test_a_table_of_another_library_is_metadata() -> None:
+    found = taken(rows(), labels="topic", metadata=Frame({"topic": ["a", "b"] * 20, "year": [1, 2] * 20}))
+    assert found.metadata == {"topic": ("a", "b") * 20, "year": ("1", "2") * 20} and found.classes == ("a", "b")
+
+
 @pytest.mark.parametrize("form", [list, pd.Index, torch.tensor, lambda ids: pd.Series(ids, dtype="Int64")])
 def test_ids_are_taken_in_every_usual_form(form: Any) -> None:
     given = [500 - i for i in range(40)]
@@ -253,6 +271,7 @@ def test_a_draw_that_nobody_asked_for_is_told() -> None:
 
 def test_a_snapshot_is_said_in_a_line() -> None:
     assert repr(taken(rows(), name="sounds")) == "Snapshot of sounds: 40 rows, epochs (0,)"
+    assert repr(taken(rows(), name="a\x1b[2Jb\nc")) == r"Snapshot of a\x1b[2Jb\nc: 40 rows, epochs (0,)"
     assert repr(searched()[0]) == "Snapshot of embeddings: 30 queries and 50 rows, epochs (0,)"
 
 

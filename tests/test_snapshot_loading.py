@@ -123,3 +123,9 @@ def test_a_run_on_images_given_by_hand_asks_for_them(tmp_path: Path) -> None:
     fit(asked(), images=load_images("digits").subset(100), out=tmp_path)
     with pytest.raises(ValueError, match=r"holds no images; give them: take_snapshot\(Run\.load\("):
         load_snapshot(tmp_path)
+
+
+def test_an_empty_name_is_none() -> None:
+    """It was the working folder."""
+    with pytest.raises(CltoolsError, match=r"Unknown snapshot ''.*name a file \(\.npz\) or a run's folder"):
+        load_snapshot("")

@@ -13,6 +13,7 @@ import pytest
 
 from cltools import load_snapshot, read_embeddings, snapshot_of_embeddings
 from cltools.errors import CltoolsError
+from cltools.snapshot import Snapshot
 
 Z = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
 NAMES = np.array(["a", "b", "a", "c", "b"])
@@ -87,7 +88,7 @@ def test_nobody_is_advised_to_unpickle_a_file(reads: Any, name: str, tmp_path: P
     np.savez(archive, allow_pickle=True, about=np.array([{}], object))
     for content in (b"[1, 2, 3]", b"a,b\n1,2\n", objects.getvalue(), archive.getvalue()):
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(CltoolsError, match=r"it is not an \.npy or \.npz file, or holds Python objects") as told:
+        with pytest.raises(CltoolsError, match=r"holds Python objects|about \(object") as told:
             reads(tmp_path / name)
         assert "allow_pickle" not in str(told.value)
 
@@ -137,7 +138,9 @@ def test_columns_that_are_not_of_one_family_are_asked_for(told: Any, capsys: pyt
     assert np.array_equal(vectors, np.hstack([Z] * 4)), "by their numbers: 2 before 11"
     assert "z.parquet: the embeddings are its 12 columns dim_0 … dim_11." in capsys.readouterr().err
     for more in ({"age": [30.5] * 5}, {"x1": [0.5] * 5}, {"dim": [0.5] * 5}):
-        with pytest.raises(CltoolsError, match=r"not one name with numbers.*'(age|x1|dim)'.*vectors=\[…\], in order"):
+        with pytest.raises(
+            CltoolsError, match=r"(age|x1|dim) \(float64\).*Several.*a column for each number: vectors=\[…\], in order"
+        ):
             read_embeddings(told(pd.DataFrame(Z, columns=["dim0", "dim1", "dim2"]).assign(**more)))
     table = pd.DataFrame(Z, columns=["x", "y", "z"]).assign(age=30.5, count=[1, 2, 3, 4, 5])
     capsys.readouterr()
@@ -149,6 +152,84 @@ def test_columns_that_are_not_of_one_family_are_asked_for(told: Any, capsys: pyt
     np.savez(told(table).with_suffix(".npz"), x=Z, y=Z)
     with pytest.raises(CltoolsError, match="not a table; name one array"):
         read_embeddings(told(table).with_suffix(".npz"), vectors=["x", "y"])
+
+
+COMPONENTS = pd.DataFrame(Z, columns=["z0", "z1", "z2"])
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        COMPONENTS.assign(bbox=[[1, 2, 3, 4]] * 5),
+        COMPONENTS.astype("int8").assign(score1=0.5),
+        COMPONENTS.rename(columns={"z2": "z3"}),
+        COMPONENTS.assign(z01=0.5),
+        COMPONENTS.assign(x0=1, x1=2),
+        COMPONENTS[["z0"]],
+    ],
+    ids=["beside lists", "a lone score", "a gap", "one number twice", "two families", "a single column"],
+)
+def test_columns_that_may_be_something_else_are_asked_for(told: Any, table: pd.DataFrame) -> None:
+    with pytest.raises(CltoolsError, match=r"vectors="):
+        read_embeddings(told(table))
+
+
+@pytest.mark.parametrize("kinds", [{"z1": "int16"}, {"z0": "int8", "z1": "int8", "z2": "int8"}, {"z2": "Int64"}])
+def test_components_of_any_type_of_number_are_taken(told: Any, kinds: dict[str, str]) -> None:
+    table = (9 * COMPONENTS).round().astype(kinds)
+    assert np.array_equal(read_embeddings(told(table.assign(id=range(5))))[0], table.to_numpy(dtype=float))
+
+
+def test_what_is_taken_from_a_table_is_reported(told: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    read_embeddings(told(pd.DataFrame({"vector": list(Z)})))
+    assert "z.parquet: the embeddings are its column vector of lists." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"vectors": ["z0", "text"]}, r"vectors= names are no embeddings.*Name columns of numbers"),
+        ({"vectors": []}, "vectors is empty; name at least one column"),
+        ({"vectors": ["z0", 7]}, r"Unknown array or column of z\.parquet '7'"),
+        ({"vectors": 7}, r"Unknown array or column of z\.parquet '7'"),
+        ({"vectors": "text"}, "Row 0 of column 'text' of .* is 'a', not a list of numbers; leave the row out"),
+        ({"vectors": "partly"}, r"Row 3 of column 'partly' of .* is None, not a list of numbers; leave the row out"),
+        ({"labels": ["text"]}, r"Unknown array or column of z\.parquet"),
+    ],
+)
+def test_names_of_no_use_are_refused_in_words(told: Any, given: dict[str, Any], message: str, unchecked: None) -> None:
+    partly = [*Z[:3], None, Z[4]]
+    with pytest.raises(CltoolsError, match=message):
+        read_embeddings(told(COMPONENTS.assign(text=NAMES, partly=partly)), **given)
+
+
+def test_a_missing_first_row_leaves_a_column_of_lists_one(told: Any) -> None:
+    with pytest.raises(CltoolsError, match="Row 0 of column 'vector'"):
+        read_embeddings(told(pd.DataFrame({"vector": [None, *Z[1:]]})))
+
+
+def test_columns_may_be_named_by_numbers(told: Any, unchecked: None) -> None:
+    vectors, labels = read_embeddings(told(pd.DataFrame(Z)), vectors=[1, 0], labels=2)  # type: ignore
+    assert np.array_equal(vectors, Z[:, [1, 0]]) and labels is not None and np.array_equal(labels, Z[:, 2])
+
+
+def test_objects_beside_the_embeddings_do_no_harm(tmp_path: Path) -> None:
+    path = tmp_path / "Z.NPZ"
+    with path.open("wb") as file:
+        np.savez(file, allow_pickle=True, z=Z, notes=np.array([{}] * 5, object))
+    assert np.array_equal(read_embeddings(path)[0], Z), "whatever the case of the ending"
+    for given in ({"vectors": "notes"}, {"labels": "notes"}):
+        with pytest.raises(CltoolsError, match="its array 'notes' holds Python objects"):
+            read_embeddings(path, **given)
+
+
+@pytest.mark.parametrize("reads", [read_embeddings, load_snapshot, Snapshot.load])
+def test_a_path_is_a_text_or_bytes(reads: Any, tmp_path: Path, unchecked: None) -> None:
+    with pytest.raises((FileNotFoundError, CltoolsError), match=r"z\.npz is not a file"):
+        reads(bytes(tmp_path / "z.npz"))
+    for given in (None, 5, [tmp_path]):
+        with pytest.raises(TypeError, match=r"path of a file, such as 'embeddings\.npz', is expected"):
+            reads(given)
 
 
 def test_labels_of_another_number_and_vectors_of_none_are_refused(tmp_path: Path) -> None:

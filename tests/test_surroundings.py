@@ -47,6 +47,7 @@ WITHOUT_NUMBERS = {
     "limited": "a part of images",
     "predict": "what `evaluate` calls",
     "known_of": "a part of images",
+    "resolve_device": "of a name",
     "learns": "of a rule",
     "reads_now": "of rules",
     "rank_count": "of two numbers",

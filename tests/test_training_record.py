@@ -18,8 +18,9 @@ from torch import nn
 from cltools.config import EvaluationSettings, Experiment, TrainingSettings, from_plain, to_plain
 from cltools.datasets import DataSettings, load_images
 from cltools.encoders import EncoderSettings, build_encoder
+from cltools.errors import CltoolsError
 from cltools.mining import AugmentedView
-from cltools.provenance import commit
+from cltools.provenance import commit, write_record
 from cltools.training import History, Run, fit, record as records
 from cltools.training.inputs import TrainedOn
 from cltools.training.record import RunRecord, Stretch, read_run_record
@@ -338,3 +339,52 @@ def test_a_config_that_cannot_be_read_tells_of_the_version_that_can(tmp_path: Pa
     config.write_text(first, encoding="utf-8")
     with pytest.raises(ValueError, match=r"positives must name its rule.*cltools 0\.1"):
         Run.load(tmp_path / "a")
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("evaluations.test.knn200", 250.0, "figure also at most 100"),
+        ("evaluations.test.probe", -3.0, "figure also at most 100"),
+        ("by_epoch.0.knn", 101.0, "figure also at most 100"),
+        ("evaluations.test.test_images", -1, "must be at least 0"),
+        ("images.count", -1, "must be at least 0"),
+        ("stretches.0.warm_epochs", -7, "must be at least 0"),
+        ("stretches.0.from_epoch", -1, "must be at least 0"),
+        ("evaluations.foo", {"split": "test", "epochs": 1}, "evaluations.foo is a report of split 'test'"),
+        ("evaluations.test.split", "val", "evaluations.test is a report of split 'val'"),
+        ("evaluations.test.split", "foo", "evaluations.test.split"),
+    ],
+)
+def test_impossible_numbers_in_a_record_are_refused(path: str, value: Any, message: str, tmp_path: Path) -> None:
+    images = TrainedOn("digits", 64, given=False)
+    plain = made(1, here("a"), images=images).evaluated(report(knn200=50.0, probe=40.0), here("a")).to_plain()
+    plain = json.loads(json.dumps(plain))
+    RunRecord.from_plain(tmp_path, plain)
+    *above, last = [int(part) if part.isdigit() else part for part in path.split(".")]
+    at: Any = plain
+    for part in above:
+        at = at[part]
+    at[last] = value
+    with pytest.raises(CltoolsError, match=message):
+        RunRecord.from_plain(tmp_path, plain)
+
+
+@pytest.mark.parametrize("value", ["inf", "-inf", "1e999"])
+def test_a_history_with_an_infinite_number_is_refused(value: str, trained: Run) -> None:
+    """It was believed, and then a record was written that could not be read."""
+    assert trained.path is not None
+    path = trained.path / "history.csv"
+    lines = path.read_text(encoding="utf-8").splitlines()
+    cells = lines[-1].split(",")
+    lines[-1] = ",".join([cells[0], value, *cells[2:]])
+    path.write_text("\n".join([*lines, ""]), encoding="utf-8")
+    with pytest.raises(CltoolsError, match=r"history\.csv is not a history.*infinite number.*Move it away"):
+        History.load(path)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_no_record_is_written_that_cannot_be_read(value: float, tmp_path: Path) -> None:
+    with pytest.raises(CltoolsError, match=r"record\.json was not written"):
+        write_record(tmp_path / "record.json", {"kind": "run", "seconds": value})
+    assert not list(tmp_path.iterdir())

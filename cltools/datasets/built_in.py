@@ -78,8 +78,7 @@ def draw_shapes(labels: Int[Tensor, " N"], generator: torch.Generator) -> UInt8[
         distance[rows] = figure(u[rows], v[rows])
     # Share of a pixel that the figure covers, from the distance of its centre to the outline, in pixels.
     cover = (0.5 - distance * radius * SIDE / 2).clamp(0, 1)[:, None]
-    images = cover * colour + (1 - cover) * BACKGROUND
-    return (images.clamp(0, 1) * 255).round().to(torch.uint8)
+    return ((cover * colour + (1 - cover) * BACKGROUND).clamp(0, 1) * 255).round().to(torch.uint8)
 
 
 Plane = Float[Tensor, "N S S"]

@@ -23,6 +23,7 @@ from glob import escape
 from hashlib import sha256
 from itertools import chain
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -42,10 +43,11 @@ LARGE, MOST_THREADS = 1 << 15, 8  # LARGE: size of a file in bytes
 BLOCK, BLOCK_BYTES = 64, 1 << 26
 # Most pixels of an image, which may take 21 bytes each; largest aspect ratio that `resize` scales without cropping.
 MOST_PIXELS, LONGEST = 25_000_000, 16
-TOO_MANY = f"it has more than {MOST_PIXELS:,} pixels; scale it down, or save it as a JPEG and load it with a size"
+TOO_MANY = f"it has more than {MOST_PIXELS:,} pixels; scale it down, or load a JPEG, not a progressive one, with a size"
 Read = tuple[UInt8[Tensor, "M 3 H W"], Int64[Tensor, " M"]]
 """Images that were read, and their indices among all."""
 FOLDER = "decoded"
+OPENING = Lock()
 # Estimated decoding time on one processor, within a factor of two for PNG and JPEG of 32 to 2000 pixels.
 SECONDS_PER_FILE, SECONDS_PER_BYTE = 1e-4, 1 / 20e6
 CACHE_FROM = 1.0  # seconds of decoding from which pixels are cached
@@ -143,8 +145,13 @@ def read_image(path: Path, size: int | None = None) -> UInt8[Tensor, "3 H W"]:
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):  # reading a pipe would block
             raise CltoolsError("it is not a regular file")
-        quiet = warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning)
-        with quiet, Image.open(path, formats=[*kinds().values()]) as image:
+        with OPENING:  # Pillow's own limit also refuses a JPEG that is scaled down while it is decoded
+            usual, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+            try:
+                opened = Image.open(path, formats=[*kinds().values()])
+            finally:
+                Image.MAX_IMAGE_PIXELS = usual
+        with opened as image, warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning):
             if size is not None and image.width * image.height > MOST_PIXELS and "progressive" not in image.info:
                 image.draft(image.mode, (2 * size, 2 * size))
             if image.width * image.height > MOST_PIXELS:
@@ -169,8 +176,11 @@ def to_rgb(image: Any) -> Any:
     if image.mode == "F":
         raise CltoolsError("its pixels are floating-point numbers of unknown range; save it with 8 or 16 bits")
     if image.mode.startswith("I"):  # 16-bit grayscale, which Pillow would clip at 255 instead of scaling
-        gray = np.clip(np.asarray(image) >> 8, 0, 255).astype(np.uint8)
-        return Image.fromarray(gray).convert("RGB")
+        gray = np.asarray(image)
+        if (most := int(gray.max())) > 65535 or 0 < most < 256 or gray.min() < 0:
+            wrong = f"its pixels go from {gray.min()} to {most}, not up to 65,535"
+            raise CltoolsError(f"{wrong}, so their upper eight of 16 bits are no picture; save it with 8 bits")
+        return Image.fromarray((gray >> 8).astype(np.uint8)).convert("RGB")
     if image.has_transparency_data:
         image = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from cltools.errors import CltoolsError, Settings, check_number
 from cltools.files import CLONE
-from cltools.mining.handed_in import seeded
+from cltools.mining.handed_in import as_ids, as_tensor, check_listed, seeded
 
 
 @dataclass(frozen=True)
@@ -72,12 +72,14 @@ class ImageSet:
     split: str
 
     def __post_init__(self) -> None:
-        """Refuse tensors that do not match, which would otherwise fail much later with an unclear error."""
-        if self.images.dtype != torch.uint8 or self.images.ndim != 4 or self.images.shape[1] != 3:
-            raise CltoolsError(f"images are {self.images.dtype} {[*self.images.shape]}; give RGB, uint8 [N, 3, H, W].")
-        for name, values in (("labels", self.labels), ("ids", self.ids)):
-            if values.dtype != torch.int64 or values.shape != self.images.shape[:1]:
-                raise CltoolsError(f"{name} must be int64 [{len(self)}], got {values.dtype} {list(values.shape)}.")
+        """Convert arrays, and refuse those that do not match, which would otherwise fail much later and unclearly."""
+        check_listed("classes", self.classes)
+        images, labels, ids = as_tensor("images", self.images), as_ids("labels", self.labels), as_ids("ids", self.ids)
+        vars(self).update(images=images, labels=labels, ids=ids, classes=tuple(map(str, self.classes)))
+        if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
+            raise CltoolsError(f"images are {images.dtype} {[*images.shape]}; give RGB, uint8 [N, 3, H, W].")
+        if {labels.shape, ids.shape} != {images.shape[:1]}:
+            raise CltoolsError(f"There are {len(self)} images, {len(labels)} labels and {len(ids)} ids; give one each.")
         if self.ids.device.type == "cpu" and (distinct := len(torch.unique(self.ids))) < len(self):
             raise CltoolsError(f"{len(self)} images have {distinct} ids; give distinct ones, such as torch.arange(N).")
         # On an accelerator, reading the largest label would make the host wait; it was checked before the move.

@@ -156,14 +156,9 @@ def image_sets() -> tuple[str, ...]:
 
 
 def load_images(
-    name: str | bytes | os.PathLike[str],
-    split: str = "train",
-    root: str | bytes | os.PathLike[str] | None = None,
-    download: bool = True,
-    limit: int | None = None,
-    size: int | None = None,
-    skip_bad: bool = False,
-) -> ImageSet:
+    name: str | bytes | os.PathLike[str], split: str = "train", root: str | bytes | os.PathLike[str] | None = None,
+    download: bool = True, limit: int | None = None, size: int | None = None, skip_bad: bool = False,
+) -> ImageSet:  # fmt: skip
     """Load images by name or from a folder.
 
     Args:

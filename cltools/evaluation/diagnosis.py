@@ -120,13 +120,9 @@ class Diagnosis:
 
 @torch.no_grad()
 def diagnose(
-    s: Similarities,
-    selection: Selection,
-    *,
-    by: Closeness | None = None,
-    ages: Int[Tensor, " K"] | None = None,
+    s: Similarities, selection: Selection, *, by: Closeness | None = None, ages: Int[Tensor, " K"] | None = None,
     temperature: float | None = None,
-) -> Diagnosis:
+) -> Diagnosis:  # fmt: skip
     """Count what a selection chose and what it left out.
 
     Args:
@@ -147,22 +143,17 @@ def diagnose(
     by = by or ("anchor" if s.positive_keys is None else "positive")
     score = closeness(s, by)
     return Diagnosis(
-        by=by,
-        anchors=len(own),
-        keys=keys,
-        base_rate=_share_among(known, same),
+        by=by, anchors=len(own), keys=keys, base_rate=_share_among(known, same),
         by_rank=same_class_by_rank(score, own, same, RANK_SHARES, known),
         bands=band_counts(selection.band, same, s.known),
         recall=NOTHING if same is None else _share_among(same & ~own, ~kept),
-        by_k=mined_purity_by_k(score, own, same, KS, known),
-        hubness=hubness(closest(score, own, HUB_K), keys),
-        mined_hubness=hubness(mined.nonzero()[:, 1], keys),
-        self_hits=self_hits(own),
+        by_k=mined_purity_by_k(score, own, same, KS, known), hubness=hubness(closest(score, own, HUB_K), keys),
+        mined_hubness=hubness(mined.nonzero()[:, 1], keys), self_hits=self_hits(own),
         age=None if ages is None or not keys else key_age(ages, mined),
         clamped=None if temperature is None or not selection.estimate.tau_plus else _clamped(s, selection, temperature),
         false_negative_share=_share_among(kept & known, same),
         known=None if same is None or s.known is None or s.known.all() else _share_among(~own, s.known),
-    )
+    )  # fmt: skip
 
 
 def same_class_by_rank(
@@ -422,16 +413,11 @@ def take_census(judged: Iterable[Judged], keys: int, *, labelled: bool) -> Censu
         return share_of(hits, counts) if labelled else NOTHING
 
     return Census(
-        anchors=len(table),
-        mined=float(in_bands[:, Band.MINED].double().mean()),
-        suspected=share_of(in_bands[:, Band.HARD], others),
-        kept=share_of(kept, others),
-        false=known(same_kept, known_kept),
-        base_rate=known(same_others, known_others),
-        recall=known(same_others - same_kept, same_others),
-        ranks=ranks,
+        anchors=len(table), mined=float(in_bands[:, Band.MINED].double().mean()),
+        suspected=share_of(in_bands[:, Band.HARD], others), kept=share_of(kept, others),
+        false=known(same_kept, known_kept), base_rate=known(same_others, known_others),
+        recall=known(same_others - same_kept, same_others), ranks=ranks,
         by_rank=tuple(known(hits, counts) for _, hits, counts in table[:, :, len(Band) :].permute(2, 1, 0)),
-        in_bands=in_bands,
-        same_in_bands=same_in_bands,
+        in_bands=in_bands, same_in_bands=same_in_bands,
         known=None if known_others.equal(others) else known(known_others, others),
-    )
+    )  # fmt: skip

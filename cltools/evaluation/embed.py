@@ -7,14 +7,14 @@ Legend: N images, C channels or classes, H height, W width, D features, Q test i
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeGuard, cast, runtime_checkable
 
 import torch
 from jaxtyping import Float, Float32, Float64, Int, Int64, UInt8
 from torch import Tensor, nn
 
 from cltools.datasets import ImageSet
-from cltools.encoders import Encoder, device_of, eval_mode
+from cltools.encoders import Encoder, device_of, eval_mode, resolve_device
 from cltools.errors import CltoolsError, check_number, described
 from cltools.files import cell
 from cltools.mining.handed_in import Numbers, as_labels, as_rows, as_tensor, label_values
@@ -29,6 +29,11 @@ class HasFeatures(Protocol):
         """Return the vectors [N, D] of images [N, C, H, W]."""
 
 
+def has_features(encoder: object) -> TypeGuard[HasFeatures]:
+    """Return whether an object has a method `features`; a module may have a number or a list of that name."""
+    return callable(getattr(encoder, "features", None))
+
+
 PARTS = {"mean", "std", "backbone", "head"}
 """Buffers and modules that identify an `Encoder` when its class is lost, as in a trace or an export."""
 Embedder = nn.Module | HasFeatures
@@ -37,13 +42,9 @@ Embedder = nn.Module | HasFeatures
 
 @torch.no_grad()
 def embed(
-    encoder: Embedder,
-    images: ImageSet | UInt8[Tensor, "N C H W"] | Float[Tensor, "N C H W"] | Numbers,
-    *,
-    projection: bool = False,
-    batch: int = 1000,
-    device: torch.device | str | None = None,
-) -> Float32[Tensor, "N D"]:
+    encoder: Embedder, images: ImageSet | UInt8[Tensor, "N C H W"] | Float[Tensor, "N C H W"] | Numbers, *,
+    projection: bool = False, batch: int = 1000, device: torch.device | str | None = None,
+) -> Float32[Tensor, "N D"]:  # fmt: skip
     """Compute features of unaugmented images in evaluation mode and float32 (even under autocast), without gradient.
 
     Every buffer and training flag is restored afterwards, even if the encoder fails.
@@ -69,7 +70,7 @@ def embed(
         raise CltoolsError("There are no images to embed; give at least one.")
     if pixel_data.is_floating_point() and not bool(((pixel_data > -1e-3) & (pixel_data < 1 + 1e-3)).all()):
         raise CltoolsError("The images are floats outside of [0, 1]; give uint8, or divide pixels up to 255 by 255.")
-    target = torch.device(device) if device is not None else device_of(encoder, pixel_data.device)
+    target = device_of(encoder, pixel_data.device) if device is None else resolve_device(device)
     read = reader(encoder, projection)
     rows = []
     with eval_mode(encoder), torch.autocast(target.type, enabled=False):
@@ -82,8 +83,10 @@ def embed(
                     raise
                 wrong = f"The encoder cannot read {x.dtype} {[*x.shape]} ({error})"
                 raise CltoolsError(f"{wrong}; give images [N, C, H, W] as in training, and encoder.float().") from error
-            if features.ndim != 2 or len(features) != len(part):
-                raise CltoolsError(f"{len(part)} images gave features {[*features.shape]}; pool to one vector each.")
+            known = isinstance(features, Tensor)
+            if not known or features.is_complex() or features.ndim != 2 or len(features) != len(part):
+                what = f"features {[*features.shape]} of {features.dtype}" if known else f"a {type(features).__name__}"
+                raise CltoolsError(f"{len(part)} images gave {what}; pool to one vector each, in a tensor of reals.")
             rows.append(features.float())
     return torch.cat(rows)
 
@@ -94,10 +97,10 @@ def bare(encoder: Embedder) -> Embedder:
     A wrapper of a module without `features` is returned as it is, because it computes the same.
     """
     inner: Any = encoder
-    while isinstance(inner, nn.Module) and not isinstance(inner, HasFeatures):
+    while isinstance(inner, nn.Module) and not has_features(inner):
         inner = getattr(inner, "module", None)
     inner = getattr(inner, "_orig_mod", inner)  # set by torch.compile, which also forwards the attributes
-    return inner if isinstance(inner, HasFeatures) else encoder
+    return inner if has_features(inner) else encoder
 
 
 def reader(encoder: Embedder, projection: bool = False) -> Callable[[Tensor], Tensor]:
@@ -107,17 +110,16 @@ def reader(encoder: Embedder, projection: bool = False) -> Callable[[Tensor], Te
         ValueError: the encoder would be called although it contains an `Encoder`, as in a trace or a user's module;
             projections are requested but it is not a module; or it is a function or a class.
     """
-    if isinstance(encoder, type) or not isinstance(encoder, nn.Module | HasFeatures):
+    if isinstance(encoder, type) or not (isinstance(encoder, nn.Module) or has_features(encoder)):
         raise CltoolsError(f"The encoder is {described(encoder)}; give an nn.Module or an object with `features`.")
     encoder = bare(encoder)
     name = type(encoder).__name__
-    if isinstance(encoder, HasFeatures) and not projection:
-        return encoder.features
-    if not isinstance(encoder, nn.Module):
+    read: Any = encoder.features if has_features(encoder) and not projection else encoder
+    if projection and not isinstance(encoder, nn.Module):
         raise CltoolsError(f"{name} is not a module and has no projections; ask for features.")
-    if not projection and any(map(_is_encoder, encoder.modules())):
+    if not projection and isinstance(read, nn.Module) and any(map(_is_encoder, read.modules())):
         raise CltoolsError(f"{name} would return projections; give its Encoder, or add a method `features`.")
-    return encoder
+    return cast("Callable[[Tensor], Tensor]", read)
 
 
 def _is_encoder(module: nn.Module) -> bool:

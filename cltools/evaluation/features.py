@@ -43,8 +43,7 @@ def alignment(z: Float[Tensor, "N D"] | Numbers, z_positive: Float[Tensor, "N D"
     if z.shape != z_positive.shape:
         raise CltoolsError(f"The views are {[*z.shape]} and {[*z_positive.shape]}; give two views of the same images.")
     with torch.autocast(z.device.type, enabled=False):
-        gap = to_length_1(z) - to_length_1(z_positive.to(z.device))
-        return float(gap.square().sum(1).mean())
+        return float((to_length_1(z) - to_length_1(z_positive.to(z.device))).square().sum(1).mean())
 
 
 @torch.no_grad()
@@ -149,8 +148,7 @@ def _elected(cosine: Tensor, voters: Tensor, classes: int, *, by_cosine: bool) -
     if by_cosine:
         return _sums((cosine / VOTE_TEMPERATURE).exp(), voters, classes).argmax(1)
     counts = _sums(torch.ones_like(cosine), voters, classes)
-    beaten = counts < counts.amax(1, keepdim=True)
-    return _sums(cosine, voters, classes).masked_fill(beaten, -torch.inf).argmax(1)
+    return _sums(cosine, voters, classes).masked_fill(counts < counts.amax(1, keepdim=True), -torch.inf).argmax(1)
 
 
 def _sums(weight: Float[Tensor, "Q k"], voters: Int[Tensor, "Q k"], classes: int) -> Float[Tensor, "Q C"]:

@@ -1,23 +1,25 @@
 """The figures that are reported for a run. Each protocol, by name, predicts a class for every test image."""
 
-import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from cltools.config import EvaluationSettings
 from cltools.datasets import ImageSet
-from cltools.errors import CltoolsError, unknown
-from cltools.evaluation.embed import Embedder, accuracy, confusion, confusion_csv, embed, known_of, named, per_class
+from cltools.errors import CltoolsError, foreign, shown, unknown
+from cltools.evaluation.embed import Embedder, accuracy, confusion, confusion_csv, embed, known_of, named
 from cltools.evaluation.features import knn_predict, probe_predict, uniformity
 from cltools.evaluation.trained import FinetuneRecipe, LinearRecipe, finetune_predict, linear_predict
 from cltools.views import ViewSettings
 
 PROTOCOLS = ("knn200", "knn10", "probe", "linear", "finetune1", "finetune10")
 """The kNN protocols and the probe use fixed features; the linear evaluation and fine-tuning train on random crops."""
+LARGEST = 2000
+"""Maximum number of classes of a confusion matrix that is written: its file then has about 8 MB."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,9 @@ class Predictions:
         return top | about | shortened | {"per_class": {name: self._by_class(name) for name in self.predicted}}
 
     def confusion_csv(self, protocol: str) -> str:
-        """Return the confusion matrix of a protocol as CSV."""
+        """Return the confusion matrix of a protocol as CSV; above 2,000 classes, a sentence that there is none."""
+        if (classes := len(self.classes)) > LARGEST:
+            return f"No confusion matrix is written for more than {LARGEST:,} classes; here are {classes:,}.\n"
         return confusion_csv(self.confusion(protocol), self.classes, protocol)
 
     def confusion(self, protocol: str) -> Tensor:
@@ -69,19 +73,17 @@ class Predictions:
         return confusion(self.predicted[protocol], self.labels, len(self.classes))
 
     def _by_class(self, protocol: str) -> dict[str, float | None]:
-        shares = per_class(self.confusion(protocol)).tolist()
-        return {n: None if math.isnan(s) else s for n, s in zip(named(self.classes), shares, strict=True)}
+        """Return `per_class`, counted without the matrix, which does not fit into memory if there are many classes."""
+        right = self.labels[self.predicted[protocol] == self.labels]
+        hits, sizes = (torch.bincount(each, minlength=len(self.classes)).tolist() for each in (right, self.labels))
+        by_name = zip(named(self.classes), hits, sizes, strict=True)
+        return {name: 100 * hit / size if size else None for name, hit, size in by_name}
 
 
 def evaluate(
-    encoder: Embedder,
-    train: ImageSet,
-    test: ImageSet,
-    settings: EvaluationSettings | None = None,
-    protocols: Iterable[str] | None = None,
-    *,
-    recipes: Recipes | None = None,
-) -> dict[str, Any]:
+    encoder: Embedder, train: ImageSet, test: ImageSet, settings: EvaluationSettings | None = None,
+    protocols: Iterable[str] | None = None, *, recipes: Recipes | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """Evaluate how well an encoder's features predict the test images' classes from the labelled training images.
 
     The protocols: "knn200", "knn10" (arXiv:1805.01978, see `knn_accuracy`); "probe", a logistic regression
@@ -103,8 +105,8 @@ def evaluate(
         "linear", if it was run. "per_class": by protocol and class name, percent; None for a class without test image.
 
     Raises:
-        ValueError: a set, which is named, has no labels or no images; a protocol is unknown, or there is none; or a
-            protocol cannot use the encoder.
+        ValueError: a set, which is named, has no labels or no images; a protocol is unknown, or there is none; a
+            protocol cannot use the encoder; or the sets number their classes differently.
         FloatingPointError: the training of a protocol diverged.
     """
     return predict(encoder, train, test, settings or EvaluationSettings(), protocols, recipes or Recipes()).report()
@@ -115,7 +117,13 @@ def predict(
     protocols: Iterable[str] | None, recipes: Recipes, callback: Callable[[Predictions], object] | None = None,
 ) -> Predictions:  # fmt: skip
     """Return the predictions that `evaluate` reports; `callback` is called with those so far after each protocol."""
+    for given, kind in ((train, ImageSet), (test, ImageSet), (settings, EvaluationSettings), (recipes, Recipes)):
+        if not isinstance(given, kind):
+            raise foreign(given, f"An object of the class {kind.__name__}")
     selected = check_protocols(protocols, settings)
+    if other := [pair for pair in zip(train.classes, test.classes, strict=False) if len({*pair}) > 1]:
+        wrong = f"Train and test number their classes differently: {' and '.join(map(shown, other[0]))} have one number"
+        raise CltoolsError(f"{wrong}. Load both as splits of one folder, or renumber the labels of one.")
     train, test = known_of(train), known_of(limited(test, settings))
     queries = embed(encoder, test)
     bank = cache(lambda: embed(encoder, train))  # not needed by every protocol
@@ -141,6 +149,8 @@ def check_protocols(protocols: Iterable[str] | None, settings: EvaluationSetting
     """Return the requested protocols without repetitions; None requests those of the settings."""
     if protocols is None:
         return ("knn200", "knn10", "probe") if settings.probe else ("knn200", "knn10")
+    if not isinstance(protocols, Iterable):
+        raise foreign(protocols, "A list of protocols, such as ['knn10'],")
     selected = tuple(dict.fromkeys((protocols,) if isinstance(protocols, str) else protocols))
     for protocol in selected:
         if protocol not in PROTOCOLS:

@@ -36,7 +36,7 @@ from tqdm.auto import tqdm
 from cltools.datasets import ImageSet
 from cltools.encoders import Encoder, device_of, eval_mode
 from cltools.errors import SEED, CltoolsError, Settings, check_number
-from cltools.evaluation.embed import Embedder, HasFeatures, bare, embed, known_of, reader
+from cltools.evaluation.embed import Embedder, bare, embed, has_features, known_of, reader
 from cltools.mining.handed_in import as_labels, seeded, torch_defaults
 from cltools.views import ViewSettings, augment
 
@@ -67,8 +67,7 @@ class LinearRecipe(Settings):
 
     def rate(self, epoch: int) -> float:
         """Return the learning rate of an epoch, counted from 0."""
-        passed = sum(epoch >= share * self.epochs for share in self.milestones)
-        return float(self.learning_rate * self.decay**passed)
+        return float(self.learning_rate * self.decay ** sum(epoch >= share * self.epochs for share in self.milestones))
 
 
 @dataclass(frozen=True)
@@ -277,7 +276,7 @@ def finetune(encoder: Embedder, train: ImageSet, recipe: FinetuneRecipe | None =
     drawn = train.select(few_labels(train.labels, recipe.share, recipe.seed).to(train.images.device))
     if len(drawn) < 2:
         raise CltoolsError(f"{recipe.share:.0%} of {train.name!r} is one image; batch statistics need two at least.")
-    if not isinstance(encoder, nn.Module) or not isinstance(encoder, HasFeatures):
+    if not has_features(encoder) or not isinstance(encoder, nn.Module):
         raise CltoolsError(f"{type(encoder).__name__} cannot be fine-tuned: give a module with a method `features`.")
     tuned = copy.deepcopy(encoder).requires_grad_(True)
     tuned.zero_grad(set_to_none=True)

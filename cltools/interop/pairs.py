@@ -35,12 +35,9 @@ SAME = 1 - 1e-6  # cosine from which two rows count as equal
 
 
 def as_metric_learning_miner(
-    positive_rule: PositiveRule,
-    negative_rule: NegativeRule,
-    *,
-    temperature: float = 0.2,
+    positive_rule: PositiveRule, negative_rule: NegativeRule, *, temperature: float = 0.2,
     generator: torch.Generator | None = None,
-) -> nn.Module:
+) -> nn.Module:  # fmt: skip
     """Return a `pytorch_metric_learning.miners.BaseMiner` that selects by rules of this package with `mined_pairs`.
 
     Rules act at full strength; for a schedule create a miner with `rule.at(progress)`. The miner's `distance` is
@@ -64,16 +61,10 @@ def as_metric_learning_miner(
 
 @torch.no_grad()
 def mined_pairs(
-    embeddings: Float[Tensor, "A d"] | Numbers,
-    labels: Any,
-    ref_emb: Float[Tensor, "R d"] | Numbers,
-    ref_labels: Any,
-    positive_rule: PositiveRule,
-    negative_rule: NegativeRule,
-    *,
-    temperature: float = 0.2,
+    embeddings: Float[Tensor, "A d"] | Numbers, labels: Any, ref_emb: Float[Tensor, "R d"] | Numbers, ref_labels: Any,
+    positive_rule: PositiveRule, negative_rule: NegativeRule, *, temperature: float = 0.2,
     generator: torch.Generator | None = None,
-) -> Pairs:
+) -> Pairs:  # fmt: skip
     """Return the selected pairs: anchors are rows of the embeddings, positives and negatives rows of the reference.
 
     Rows with the anchor's label are own rows: its augmented views, never its negatives. So labels are ids of images, or
@@ -115,8 +106,7 @@ def mined_pairs(
     weight = chosen.negative_weight
     if chosen.synthetic is not None or chosen.anchor_weight is not None or ((weight != 0) & (weight != 1)).any():
         raise inexpressible(negative_rule)
-    augmented = views & (chosen.positive_weight[:, :1] > 0)
-    a1, p = (augmented | (chosen.band == Band.MINED)).nonzero(as_tuple=True)
+    a1, p = ((views & (chosen.positive_weight[:, :1] > 0)) | (chosen.band == Band.MINED)).nonzero(as_tuple=True)
     a2, kept = (chosen.band == Band.POTENTIAL).nonzero(as_tuple=True)
     return rows[a1], p, rows[a2], kept
 
@@ -219,20 +209,11 @@ class Report:
 
 @torch_defaults()
 def mine_pairs(
-    anchors: Numbers,
-    positives: Numbers,
-    corpus: Numbers,
-    positive_rule: PositiveRule | None = None,
-    negative_rule: NegativeRule | None = None,
-    *,
-    negatives: int = 10,
-    pick: Pick = "closest",
-    ids: tuple[Numbers, Numbers] | None = None,
-    labels: tuple[Any, Any] | None = None,
-    temperature: float = 0.2,
-    block: int | None = None,
-    seed: int = 0,
-) -> MinedPairs:
+    anchors: Numbers, positives: Numbers, corpus: Numbers, positive_rule: PositiveRule | None = None,
+    negative_rule: NegativeRule | None = None, *, negatives: int = 10, pick: Pick = "closest",
+    ids: tuple[Numbers, Numbers] | None = None, labels: tuple[Any, Any] | None = None, temperature: float = 0.2,
+    block: int | None = None, seed: int = 0,
+) -> MinedPairs:  # fmt: skip
     """Mine each anchor's negatives, and positives if a rule is given, from a corpus of any length.
 
     Anchors are compared in blocks, so that memory grows with block × K and with the returned pairs. The positive of an
@@ -268,6 +249,9 @@ def mine_pairs(
     positive_rule, negative_rule = positive_rule.at(1.0), negative_rule.at(1.0)
     z, z_positive, n = map(unit_rows, ("anchors", "positives", "corpus"), (anchors, positives, corpus))
     check_fit(z, z_positive, n)
+    for name, given in (("ids", ids), ("labels", labels)):
+        if given is not None and not (isinstance(given, tuple | list) and len(given) == 2):
+            raise CltoolsError(f"{name} must be a pair: {name}=(of the anchors, of the keys).")
     of_ids = None if ids is None else _fitting("ids", [as_ids("ids", each) for each in ids], z, n)
     of_labels = None if labels is None else _fitting("labels", as_labels("labels", *labels), z, n)
     reads = reads_now(positive_rule, negative_rule)
@@ -292,15 +276,9 @@ COLUMNS = {"anchor": "q", "key": "q", "cosine": "f", "band": "b", "weight": "f"}
 
 
 def pairs_of(
-    blocks: Iterable[tuple[Similarities, Selection]],
-    positive_rule: PositiveRule,
-    negative_rule: NegativeRule,
-    *,
-    keys: int,
-    negatives: int,
-    pick: str,
-    draws: torch.Generator,
-) -> MinedPairs:
+    blocks: Iterable[tuple[Similarities, Selection]], positive_rule: PositiveRule, negative_rule: NegativeRule, *,
+    keys: int, negatives: int, pick: str, draws: torch.Generator,
+) -> MinedPairs:  # fmt: skip
     """Collect pairs and report from selections, a block of anchors at a time.
 
     Args:
@@ -381,8 +359,7 @@ def _taken(s: Similarities, chosen: Selection, negatives: int, pick: str, draws:
     cosine = s.anchor_keys[anchor, key]
     first = torch.argsort(cosine, descending=True, stable=True)
     order = first[torch.argsort(anchor[first], stable=True)]
-    columns = (anchor, key, cosine, chosen.band[anchor, key], weight[anchor, key])
-    return tuple(column[order] for column in columns)
+    return tuple(x[order] for x in (anchor, key, cosine, chosen.band[anchor, key], weight[anchor, key]))
 
 
 def _report(

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from numbers import Number, Real
 from typing import Any
 
@@ -171,12 +171,13 @@ def label_values(name: str, given: Any) -> Int64[Tensor, " N"] | list[str | None
     """
     exact = 2.0**53
     if hasattr(given, "__dlpack__") and not isinstance(given, np.ndarray):
-        values = as_tensor(name, given).detach()
-        if values.ndim == 1 and not values.is_floating_point():
-            return values.long()
-        if values.is_floating_point():
-            exact, values = 2 / torch.finfo(values.dtype).eps, values.double()
-        given = values.cpu().numpy()
+        with suppress(TypeError):  # the __dlpack__ of some libraries refuses texts
+            values = as_tensor(name, given).detach()
+            if values.ndim == 1 and not values.is_floating_point():
+                return values.long()
+            if values.is_floating_point():
+                exact, values = 2 / torch.finfo(values.dtype).eps, values.double()
+            given = values.cpu().numpy()
     check_listed(name, given)
     if isinstance(given, np.ma.MaskedArray):
         given = given.tolist()  # masked entries become None

@@ -17,7 +17,8 @@ from tqdm.auto import tqdm
 
 from cltools.config import Experiment, differences, from_plain, to_plain, undeciding
 from cltools.datasets import ImageSet
-from cltools.errors import CltoolsError, Settings, unknown
+from cltools.encoders import resolve_device
+from cltools.errors import CltoolsError, Settings, shown, unknown
 from cltools.evaluation import evaluate
 from cltools.files import IN_USE, check_writable, claimed, reading
 from cltools.mining import NegativeRule, RandomNegatives
@@ -30,7 +31,6 @@ from cltools.training.checkpoint import checksum_of
 from cltools.training.fit import Callbacks
 from cltools.training.inputs import evaluation_images, training_images
 from cltools.training.record import Plain, settings_of
-from cltools.training.state import resolve_device
 
 KIND, FORMAT = "comparison", 2
 FIXED = ("seed", "data.name", "data.root", "data.holdout", "training.epochs", "training.device", "evaluation.every")
@@ -282,7 +282,14 @@ def check_comparison(path: Path, record: Mapping[str, Any]) -> None:
     """Raise ValueError if a record is not a comparison of this version, or is damaged."""
     checked = check_record(path, record, KIND, form=FORMAT)
     with reading(f"{path} is damaged or of another version"):
-        settings_of(from_plain(RECORDED, checked, "record").baseline | {"seed": 0})
+        known: Any = from_plain(RECORDED, checked, "record")
+        settings_of(known.baseline | {"seed": 0})
+        for row in known.rows:
+            figures = [each for name in FIGURES if (each := getattr(row, name)) is not None]
+            fits = row.arm in known.arms and row.seed >= 0 and (row.diverged is None) == bool(figures)
+            if not (fits and known.warm_epochs >= 0 and all(0 <= each <= 100 for each in figures)):
+                wrong = f"arm {shown(row.arm)}, seed {row.seed}, or warm_epochs {known.warm_epochs}"
+                raise CltoolsError(f"{wrong}: an unknown arm, a number below 0, a figure above 100, or none")
 
 
 def unlike(record: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:

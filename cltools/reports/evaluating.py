@@ -5,11 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from cltools.encoders import resolve_device
 from cltools.evaluation import check_seeds, figures, over_seeds
 from cltools.training import Run
 from cltools.training.record import RECORD, Split
 from cltools.training.run import confusion_file
-from cltools.training.state import resolve_device
 
 
 def loaded(path: Path, images: Path | None = None, device: str = "auto") -> Run:

@@ -42,7 +42,10 @@ def _read(path: Path) -> dict[str, Any]:
         record: Any = parsed(path.read_bytes(), f"{path}")
         reports = record["evaluations"]
         report = reports.get("test") or reports.get("val") or {}
-        figures = {name: float(report[name]) for name in FIGURES if report.get(name) is not None}
-        return run | {"epochs": int(record["epochs"]), **figures, "experiment": dict(record["experiment"])}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        figures = {name: report[name] for name in FIGURES if report.get(name) is not None}
+        if {*map(type, figures.values())} - {int, float} or type(record["epochs"]) is not int:
+            raise CltoolsError("its epochs or figures are not numbers")
+        figures |= {name: float(value) for name, value in figures.items()}
+        return run | {"epochs": record["epochs"], **figures, "experiment": dict(record["experiment"])}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         return run | {"wrong": f"cannot be read: {error}"}

@@ -26,14 +26,9 @@ from cltools.reports.published import CAUTION, LABORATORY, PUBLISHED, WHOLE
 from cltools.training.record import KIND as RUN, RECORD, RunRecord, settings_of
 
 FIGURES = {
-    "knn200": "kNN-200",
-    "knn10": "kNN-10",
-    "probe": "probe",
-    "linear": "linear",
-    "finetune1": "1 % labels",
-    "finetune10": "10 % labels",
-    "unknown": "top-1, protocol unknown",
-}
+    "knn200": "kNN-200", "knn10": "kNN-10", "probe": "probe", "linear": "linear", "finetune1": "1 % labels",
+    "finetune10": "10 % labels", "unknown": "top-1, protocol unknown",
+}  # fmt: skip
 """The names of figures in reports and sources, and the heads of their columns."""
 WORDS = ("method", "images", "split", "seeds", "epochs", "backbone", "source")
 COLUMNS = (*WORDS[:3], *FIGURES.values(), *WORDS[3:])
@@ -121,8 +116,7 @@ def frame_of(rows: Iterable[Mapping[str, Any]]) -> DataFrame:
 def gains(frame: DataFrame, figure: str, against: str = BASELINE) -> Series:
     """Return each row's difference from another arm's row of the same seed, in points; NaN if either is missing."""
     arms, seeds = (frame.index.get_level_values(level) for level in ("arm", "seed"))
-    other = frame.loc[arms == against, figure].droplevel("arm")
-    return frame[figure] - other.reindex(seeds).to_numpy()
+    return frame[figure] - frame.loc[arms == against, figure].droplevel("arm").reindex(seeds).to_numpy()
 
 
 def comparison_table(records: Sequence[tuple[Path, Mapping[str, Any]]]) -> str:
@@ -154,8 +148,8 @@ def comparison_table(records: Sequence[tuple[Path, Mapping[str, Any]]]) -> str:
 
 
 def _caption(record: Mapping[str, Any]) -> str:
-    epochs = record["baseline"]["training"]["epochs"]
-    share = record["baseline"].get("data", {}).get("holdout", 0)
+    settings = settings_of(record["baseline"] | {"seed": 0})
+    epochs, share = settings["training"]["epochs"], settings["data"]["holdout"]
     judged = f"{100 * share:g} % of the training images, held out," if share else "the test images"
     return (
         f"`{record['images']}`: {record['warm_epochs']} epochs of {BASELINE}, then {epochs} of each arm; percent of "

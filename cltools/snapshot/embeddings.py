@@ -32,21 +32,10 @@ LONGEST = 1000
 
 @handed_in.torch_defaults()
 def snapshot_of_embeddings(
-    anchors: Numbers,
-    positives: Numbers | None = None,
-    corpus: Numbers | None = None,
-    *,
-    labels: Any = None,
-    classes: Any = (),
-    ids: Any = None,
-    images: Any = None,
-    texts: Any = None,
-    metadata: Any = None,
-    own: Numbers | None = None,
-    name: str = "embeddings",
-    n: int | None = None,
-    seed: int = 0,
-) -> Snapshot:
+    anchors: Numbers, positives: Numbers | None = None, corpus: Numbers | None = None, *, labels: Any = None,
+    classes: Any = (), ids: Any = None, images: Any = None, texts: Any = None, metadata: Any = None,
+    own: Numbers | None = None, name: str = "embeddings", n: int | None = None, seed: int = 0,
+) -> Snapshot:  # fmt: skip
     """Make a snapshot of any encoder's embeddings, for `explore`.
 
     Without a corpus, every row is both an anchor and a key, and its own key is the only one. With a corpus, such as the
@@ -99,9 +88,10 @@ def snapshot_of_embeddings(
     metadata = {} if metadata is None else metadata
     if not (isinstance(metadata, Mapping) or hasattr(metadata, "columns")):
         raise CltoolsError(f"metadata is of type {type(metadata).__name__}; give a DataFrame or a dict of columns.")
-    columns = {str(column): values for column, values in dict(metadata).items()}
-    if len(columns) < len([*metadata]):
-        raise CltoolsError(f"Columns of metadata have the same name: {', '.join(map(str, metadata))}. Rename them.")
+    heads = [*getattr(metadata, "columns", metadata)]
+    columns = {str(head): metadata[head] for head in heads}
+    if len(columns) < len(heads):
+        raise CltoolsError(f"Columns of metadata have the same name: {', '.join(map(str, heads))}. Rename them.")
     metadata = {column: tuple(_texts(column, each, *extents[-1])) for column, each in columns.items()}
     values = of_each("labels", labels, lambda what, side, *rest: _column(what, _named(side, columns), *rest))
     index, names = indexed_labels([value for side in values for value in side], classes)
@@ -119,16 +109,11 @@ def snapshot_of_embeddings(
         queries = Queries(views[rows].numpy()[None], of_ids[0], of_labels[0], pairs)
     return assembled(
         Experiment(data=DataSettings(name=name), seed=seed),
-        {0: (z[rows].numpy(), (keys if corpus is not None else views[rows]).numpy())},
-        of_ids[-1],
+        {0: (z[rows].numpy(), (keys if corpus is not None else views[rows]).numpy())}, of_ids[-1],
         np.concatenate([*pictures.values()]) if pictures else None,
-        pictured=np.concatenate(pictured) if queries and pictures else None,
-        labels=of_labels[-1],
-        classes=names,
-        texts=tuple(texts) if any(texts) else (),
-        metadata=metadata,
-        queries=queries,
-    )
+        pictured=np.concatenate(pictured) if queries and pictures else None, labels=of_labels[-1], classes=names,
+        texts=tuple(texts) if any(texts) else (), metadata=metadata, queries=queries,
+    )  # fmt: skip
 
 
 def indexed_labels(labels: Any, classes: Any) -> tuple[Int64[np.ndarray, " N"], tuple[str, ...]]:
@@ -156,9 +141,8 @@ def indexed_labels(labels: Any, classes: Any) -> tuple[Int64[np.ndarray, " N"], 
         names = names or tuple(map(str, np.unique(numbers[numbers >= 0])))
         values = [None if number < 0 else str(number) for number in numbers]
     names = names or tuple(sorted({text for text in values if text is not None}))
-    known = {*names, None}
-    if strange := [text for text in values if text not in known]:
-        raise unknown("class", strange[0], names)
+    if strange := {*values} - {*names, None}:
+        raise unknown("class", min(strange, key=values.index), names)
     return handed_in.indices(values, names).numpy(), names
 
 

@@ -7,6 +7,7 @@ Legend: E epochs, N images or keys, M pictures of these and of queries, d embedd
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from os import fsdecode
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from cltools.mining.handed_in import seeded
 from cltools.mining.negatives import thresholds
 from cltools.provenance import command, commit
 from cltools.snapshot.maps import aligned, judged, need_umap, pca, pca_over_epochs, with_umap
+from cltools.snapshot.reading import AnyPath, path_of
 from cltools.snapshot.snapshot import Snapshot, as_sprite, drawn_pictures, thumbnail_size, thumbnails
 from cltools.training import Run, fit, two_views
 from cltools.training.inputs import training_images
@@ -65,8 +67,7 @@ class Recorder:
 
     def record(self, run: Run, epoch: int) -> None:
         """Record the embeddings now, as those of `epoch`; the encoder is not changed."""
-        draws = seeded(self.seed, device_of(run.encoder))
-        z, positive = two_views(run, self.images, draws)
+        z, positive = two_views(run, self.images, seeded(self.seed, device_of(run.encoder)))
         self.taken[epoch] = z.cpu().numpy(), positive.cpu().numpy()
         if run.rule_state is not None and "threshold" in run.rule_state:
             ids = self.images.ids.to(run.rule_state["ids"].device)
@@ -159,13 +160,9 @@ def _origin() -> dict[str, Any]:
 
 
 def assembled(
-    experiment: Experiment,
-    taken: Mapping[int, tuple[np.ndarray, np.ndarray]],
-    ids: Int64[np.ndarray, " N"],
-    pictures: UInt8[np.ndarray, "M 3 H W"] | None,
-    pictured: Int64[np.ndarray, " M"] | None = None,
-    **others: Any,
-) -> Snapshot:
+    experiment: Experiment, taken: Mapping[int, tuple[np.ndarray, np.ndarray]], ids: Int64[np.ndarray, " N"],
+    pictures: UInt8[np.ndarray, "M 3 H W"] | None, pictured: Int64[np.ndarray, " M"] | None = None, **others: Any,
+) -> Snapshot:  # fmt: skip
     """Assemble a snapshot with a map by PCA and thumbnails.
 
     Args:
@@ -238,7 +235,7 @@ def make_snapshot(
     return f"{out}: {len(snapshot):,} images after epochs {epochs}, {size:.1f} MiB"
 
 
-def load_snapshot(source: str | Path, *, n: int = 2000, seed: int = 0) -> Snapshot:
+def load_snapshot(source: AnyPath, *, n: int = 2000, seed: int = 0) -> Snapshot:
     """Load a snapshot by name or from a file, or take one of a run.
 
     Args:
@@ -253,10 +250,10 @@ def load_snapshot(source: str | Path, *, n: int = 2000, seed: int = 0) -> Snapsh
             `fit(images=…)`.
     """
     known = shipped()
-    if str(source) in known:
-        return Snapshot.load(known[str(source)])
-    path = Path(source).expanduser()
-    if path.is_dir():
+    path, name = path_of(source), fsdecode(source)
+    if name in known:
+        return Snapshot.load(known[name])
+    if name and path.is_dir():
         run = Run.load(path)
         if run.images is not None and run.images.given:
             raise CltoolsError(f"{path} holds no images; give them: take_snapshot(Run.load({str(path)!r}), images)")
@@ -264,5 +261,5 @@ def load_snapshot(source: str | Path, *, n: int = 2000, seed: int = 0) -> Snapsh
         return take_snapshot(run, images, n, seed)
     if path.suffix == ".npz" or path.is_file():
         return Snapshot.load(path)
-    error = unknown("snapshot", str(source), known, otherwise="There is no file or folder of that name either.")
+    error = unknown("snapshot", name, known, otherwise="There is no file or folder of that name either.")
     raise CltoolsError(f"{error} Shipped: {', '.join(known) or 'none'}; or name a file (.npz) or a run's folder.")

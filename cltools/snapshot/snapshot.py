@@ -20,33 +20,25 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from cltools.config import Experiment
-from cltools.errors import CltoolsError, shown
+from cltools.errors import CltoolsError, printable, shown
 from cltools.files import parsed, reading, replacing
 from cltools.mining import Similarities, State, same_class
-from cltools.snapshot.reading import load_arrays
+from cltools.snapshot.reading import AnyPath, load_arrays, path_of
 
 FORMAT, VERSION = "cltools snapshot", 1
 ARRAYS = {
-    "anchors": (np.float16, "ebd"),
-    "keys": (np.float16, "end"),
-    "maps": (np.float32, "men2"),
-    "kept": (np.float16, "men"),
-    "trustworthiness": (np.float32, "me"),
-    "ids": (np.int64, "n"),
-    "labels": (np.int64, "n"),
-    "sprite": (np.uint8, "s"),
-    "thresholds": (np.float32, "en"),
-    "pictured": (np.int64, "t"),
-    "query_positives": (np.float16, "ebd"),
-    "query_ids": (np.int64, "b"),
-    "query_labels": (np.int64, "b"),
+    "anchors": (np.float16, "ebd"), "keys": (np.float16, "end"), "maps": (np.float32, "men2"),
+    "kept": (np.float16, "men"), "trustworthiness": (np.float32, "me"), "ids": (np.int64, "n"),
+    "labels": (np.int64, "n"), "sprite": (np.uint8, "s"), "thresholds": (np.float32, "en"), "pictured": (np.int64, "t"),
+    "query_positives": (np.float16, "ebd"), "query_ids": (np.int64, "b"), "query_labels": (np.int64, "b"),
     "query_own": (np.int64, "p2"),
-}
+}  # fmt: skip
 """Type and axes of each array in the file; equal letters mean equal lengths."""
 TOLERANCE, FARTHEST, LARGEST_ID = 2e-2, 1e30, 2**53
 """Tolerance of squared lengths in float16; limit of coordinates on maps; bound of integers exact in JavaScript."""
 ABOUT = ("epochs", "map_names", "classes", "tile", "command", "commit")
 TEXTS = ("texts", "metadata")
+DESCRIBED = ("experiment", *ABOUT, *TEXTS)
 REMEDY = "Take it again, or convert one of 0.1 by data/convert.py; read_embeddings reads other embeddings."
 
 
@@ -133,7 +125,8 @@ class Snapshot:
 
     def __repr__(self) -> str:
         queries = "" if self.queries is None else f"{len(self.anchor_ids):,} queries and "
-        return f"Snapshot of {self.experiment.data.name}: {queries}{len(self):,} {self.noun}s, epochs {self.epochs}"
+        name = printable(self.experiment.data.name, lines=False)
+        return f"Snapshot of {name}: {queries}{len(self):,} {self.noun}s, epochs {self.epochs}"
 
     @property
     def anchor_ids(self) -> Int64[np.ndarray, " B"]:
@@ -241,28 +234,31 @@ class Snapshot:
             np.savez_compressed(file, about=np.frombuffer(json.dumps(about).encode(), np.uint8), **arrays)
 
     @classmethod
-    def load(cls, path: str | Path) -> "Snapshot":
+    def load(cls, path: AnyPath) -> "Snapshot":
         """Read what `save` wrote.
 
         Raises:
             FileNotFoundError: there is no such file.
             ValueError: the file is damaged, foreign, has another format version, or its rule is not defined.
         """
-        path = Path(path)
+        path = path_of(path)
         if not path.is_file():
             raise FileNotFoundError(f"{path} is not a file; give a snapshot (.npz), or take one with take_snapshot.")
         with reading(f"{path} cannot be read as a snapshot", REMEDY):
             arrays = load_arrays(path)
             described = isinstance(arrays, dict) and "about" in arrays
             about = parsed(arrays.pop("about").tobytes(), "its description") if described else None
-            if not isinstance(about, dict) or (about.get("format"), about.get("version")) != (FORMAT, VERSION):
+            if not isinstance(about, dict) or repr((about.get("format"), about.get("version"))) != repr(
+                (FORMAT, VERSION)
+            ):
                 raise CltoolsError(f"no description in it says {FORMAT!r}, version {VERSION}")
-            if missing := [name for name in ("experiment", *ABOUT) if not isinstance(about.get(name), str | list)]:
+            about = {"texts": [], "metadata": {}} | about  # the first files lack them
+            if missing := [name for name in DESCRIBED if not isinstance(about.get(name), str | list | dict)]:
                 raise CltoolsError(f"its description lacks {', '.join(missing)}")
-            if more := sorted(arrays.keys() - ARRAYS.keys()):
+            if more := sorted(arrays.keys() - ARRAYS.keys() | about.keys() - {"format", "version", *DESCRIBED}):
                 raise CltoolsError(f"it holds {', '.join(map(shown, more))}, which no snapshot has")
             known: dict[str, Any] = {name: arrays.get(name) for name in ARRAYS if not name.startswith("query_")}
-            known |= {"metadata": {}} | {name: _frozen(about[name]) for name in (*ABOUT, *TEXTS) if name in about}
+            known |= {name: _frozen(about[name]) for name in (*ABOUT, *TEXTS)}
             known |= {"experiment": Experiment.from_json(str(about["experiment"]))}
             known |= {"sprite": arrays.get("sprite", np.empty(0, np.uint8)).tobytes()}
             queries: dict[str, Any] = {each.name: arrays.get(f"query_{each.name}") for each in fields(Queries)}
@@ -301,6 +297,7 @@ def _faults(s: Snapshot) -> Iterator[tuple[str, bool]]:
     yield "some of its vectors are not finite, or not of length 1", not all(map(_of_length_1, vectors))
     yield "some of its positions on maps are not finite", not (np.abs(s.maps) <= FARTHEST).all()
     yield "its shares of neighbours are not between 0 and 1", bool(((s.kept < 0) | (s.kept > 1)).any())
+    yield "its trustworthiness is not between 0 and 1", not ((s.trustworthiness >= 0) & (s.trustworthiness <= 1)).all()
     yield "its thresholds are not finite", s.thresholds is not None and not np.isfinite(s.thresholds).all()
     for ids, labels in ((s.ids, s.labels), (s.anchor_ids, s.anchor_labels)):
         yield "ids occur in it twice", len(np.unique(ids)) < len(ids)

@@ -21,6 +21,7 @@ from tqdm.auto import tqdm
 
 from cltools.config import Experiment, TrainingSettings
 from cltools.datasets import ImageSet, splits_of
+from cltools.encoders import resolve_device
 from cltools.errors import CltoolsError, described, foreign
 from cltools.evaluation import effective_rank, embed, knn_accuracy, known_of, limited
 from cltools.files import IN_USE, absolute, claimed, reading
@@ -31,7 +32,7 @@ from cltools.training.checkpoint import REMEDY, UNFIT, Checkpoint, Progress, che
 from cltools.training.inputs import OptimizerOf, Parts, Protocol, TrainedOn, Views, evaluation_images, training_images
 from cltools.training.record import COLUMNS, EpochSums, History, Row, diverged, new_stretch, read_run_record
 from cltools.training.run import CHECKPOINT, CONFIG, FILES, Run, read_config
-from cltools.training.state import TrainState, new_train_state, resolve_device, set_rate, statistics, sync, warm_start
+from cltools.training.state import TrainState, new_train_state, set_rate, statistics, sync, warm_start
 from cltools.training.step import Batch, OnStep, Replay, StepResult, batches, train_step
 
 Callbacks = Sequence[Callable[[Run], object]]

@@ -20,7 +20,7 @@ from cltools.config import Experiment, from_plain, to_plain
 from cltools.encoders import OwnBackbone
 from cltools.errors import CltoolsError
 from cltools.evaluation import PROTOCOLS
-from cltools.files import cell, reading, replacing, text_of
+from cltools.files import cell, leaves, reading, replacing, text_of
 from cltools.mining import KEPT, Band
 from cltools.mining.similarities import with_numpy
 from cltools.provenance import check_record, provenance, read_record
@@ -75,6 +75,8 @@ class History:
             head, *lines = csv.reader(io.StringIO(text, newline=""), strict=True) if text else [[]]
             names = [*map(text_of, head)]
             rows = [{k: float(v) if v else math.nan for k, v in zip(names, line, strict=True)} for line in lines]
+            if any(math.isinf(row.get(name, 0)) for row in rows for name in COLUMNS):  # a protocol of one's own may be
+                raise CltoolsError("it holds an infinite number")
             if any(row.get("epoch") != epoch for epoch, row in enumerate(rows, 1)):
                 raise CltoolsError("its rows are not those of epochs 1, 2, 3, …")
             if text and (not text.endswith("\n") or len({*names}) < len(names) or not {*COLUMNS} <= {*names}):
@@ -296,16 +298,14 @@ class RunRecord:
             to_plain(experiment),
             type(module.module).__name__ if isinstance(module, OwnBackbone) else experiment.encoder.backbone,
             run.images or (before.images if before else None),
-            _stretches(run.stretch, before.stretches if before else ()),
-            epochs=len(rows),
-            steps=run.steps,
+            _stretches(run.stretch, before.stretches if before else ()), epochs=len(rows), steps=run.steps,
             seconds=sum(row["seconds"] for row in rows),
             views_per_second=statistics.median(row["views_per_second"] for row in rows) if rows else None,
             judged=None if all(m.knn is None for m in known) else run.judged or (before.judged if before else None),
             by_epoch=tuple(known),
             evaluations={split: r for split, r in reports.items() if (r["epochs"], r.get("steps", 0)) == done},
             given=run.parts.given,
-        )
+        )  # fmt: skip
 
     def evaluated(self, report: Plain, present: Stretch) -> "RunRecord":
         """Return the record with a new report; figures of the same split that it lacks are kept from the old report.
@@ -344,12 +344,20 @@ class RunRecord:
         with reading(f"{path} is damaged or of another version"):
             record = from_plain(cls, checked, "record")
             settings_of(record.experiment)
-            if not record.stretches or min(record.epochs, record.steps, record.seed, record.asked - 1) < 0:
-                raise CltoolsError("record has no stretch, or epochs, steps or a seed are below 0.")
+            if not record.stretches or min(record.seed, record.asked - 1) < 0:
+                raise CltoolsError("record has no stretch, or asks for no epoch or a seed below 0")
+            for split, report in record.evaluations.items():
+                if from_plain(REPORT, report, f"record.evaluations.{split}").split != split:
+                    raise CltoolsError(f"record.evaluations.{split} is a report of split {report['split']!r}")
+            listed = {name: dict(enumerate(checked[name])) for name in ("stretches", "by_epoch")}
+            for where, value in leaves({**checked, "experiment": {}, **listed}):
+                most = 100 if (name := where.rpartition(".")[2]) in (*PROTOCOLS, "knn") else math.inf
+                if type(value) in (int, float) and name not in ("loss", "uniformity") and not 0 <= value <= most:
+                    raise CltoolsError(
+                        f"record.{where} is {value}; a count must be at least 0, a figure also at most 100"
+                    )
             if [row.epoch for row in record.by_epoch] != [*range(1, len(record.by_epoch) + 1)]:
                 raise CltoolsError("record.by_epoch has epochs other than 1, 2, 3, …")
-            for split, report in record.evaluations.items():
-                from_plain(REPORT, report, f"record.evaluations.{split}")
         return replace(record, experiment=plain["experiment"])
 
 

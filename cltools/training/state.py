@@ -1,6 +1,5 @@
 """The training state: everything that changes while training, new or copied from another run."""
 
-import re
 from dataclasses import dataclass, field
 from inspect import signature
 from typing import Any
@@ -78,18 +77,6 @@ class TrainState:
     def device(self) -> torch.device:
         """The device that it computes on."""
         return self.view_rng.device
-
-
-def resolve_device(name: str) -> torch.device:
-    """Return the device of a name; "auto" is CUDA if available."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if not re.fullmatch(r"(cpu|cuda)(:(0|[1-9]\d?))?", name):
-        raise CltoolsError(f'Unknown device {name!r}. Use "auto", "cpu", "cuda" or "cuda:1".')
-    device = torch.device(name)
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise CltoolsError(f'Device {name!r} was asked for, but this machine has no CUDA GPU. Use "cpu" or "auto".')
-    return device
 
 
 def new_train_state(

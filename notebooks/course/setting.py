@@ -11,6 +11,7 @@ import torch
 
 from cltools.config import Experiment, from_plain, to_plain
 from cltools.datasets import ImageSet, data_root, image_sets
+from cltools.encoders import resolve_device
 from cltools.errors import CltoolsError, unknown
 from cltools.evaluation import LinearRecipe, Recipes, limited
 from cltools.mining import NegativeRule, PositiveRule
@@ -20,7 +21,6 @@ from cltools.reports.table import changes
 from cltools.training.inputs import evaluation_images, training_images
 from cltools.training.record import RunRecord
 from cltools.training.run import CONFIG, read_config
-from cltools.training.state import resolve_device
 from course.results import recorded_runs
 
 SHORT = {"digits": 12, "shapes": 8}

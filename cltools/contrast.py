@@ -69,7 +69,7 @@ def contrastive_loss(
     check_rules(positive_rule, negative_rule)
     named = {"anchor": anchor, "positive": positive, "keys": keys}
     anchor, positive, keys = (as_tensor(*each) for each in named.items())
-    if chunk is not None and keys.requires_grad:
+    if chunk is not None and chunk < len(anchor) and keys.requires_grad:
         raise CltoolsError(f"chunk is {chunk}, but the keys need a gradient, as those of a batch do; leave it out.")
     for name, vectors in zip(named, (anchor, positive, keys), strict=True):
         check_unit(name, vectors, check)

@@ -251,7 +251,7 @@ def test_the_command_line_ends_in_a_message_and_goes_on(number: signal.Signals, 
         _, words = process.communicate(timeout=120)
     assert process.returncode == status
     assert "cltools: Stopped after " in words and "Traceback" not in words
-    assert "epochs" in words and "saved in run: continue with --resume" in words
+    assert "epochs" in words and "run: continue with --resume" in words
     assert checkpoint(tmp_path / "run")["step"] > 9
 
 

@@ -156,8 +156,7 @@ def check_torchvision() -> Finding:
     done = subprocess.run([sys.executable, "-c", LOAD], capture_output=True, encoding="utf-8")  # minutes on a cold disk
     if done.returncode == 0:
         return Finding(name, "ok", "they load together")
-    lines = done.stderr.strip().splitlines()
-    reason = lines[-1] if lines else f"the process ended with status {done.returncode}"
+    reason = (done.stderr.strip() or f"the process ended with status {done.returncode}").splitlines()[-1]
     remedy = UNSET if {"torch", "torchvision"} & {*by_path()} else remedy
     return Finding(name, "problem", f"they do not load together: {one_line(reason)}", remedy)
 
@@ -262,9 +261,9 @@ def examine(checks: Mapping[str, Any] = CHECKS) -> list[Finding]:
             findings += [result] if isinstance(result, Finding) else result
         except Exception as error:
             message = f"could not be checked: {type(error).__name__}: {one_line(error)}"
-            not_installed = isinstance(error, metadata.PackageNotFoundError)  # cltools itself
-            other = "fix what the message names; the other lines do not depend on this one"
-            remedy = install_cltools("notebooks") if not_installed else other
+            remedy = "fix what the message names; the other lines do not depend on this one"
+            if isinstance(error, metadata.PackageNotFoundError):  # cltools itself
+                remedy = install_cltools("notebooks")
             findings.append(Finding(name, "problem", message, remedy))
     return findings
 

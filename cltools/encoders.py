@@ -202,15 +202,14 @@ def eval_mode(encoder: object) -> Iterator[None]:
 
     `encoder.train()` would also switch submodules that were deliberately in evaluation mode.
     """
-    modules = list(encoder.modules()) if isinstance(encoder, nn.Module) else []
-    flags = [module.training for module in modules]
+    before = {each: each.training for each in (encoder.modules() if isinstance(encoder, nn.Module) else ())}
     try:
-        for module in modules:
+        for module in before:
             module.training = False
         yield
     finally:
-        for module, flag in zip(modules, flags, strict=True):
-            module.training = flag
+        for module, training in before.items():
+            module.training = training
 
 
 # the encoder
@@ -364,9 +363,7 @@ def build_encoder(
         mean, std = pixel_statistics(images.images)
         encoder.mean.copy_(mean)
         encoder.std.copy_(std)
-    if backbone is not None:
-        encoder.to(device_of(backbone))
-    return encoder.train()
+    return encoder.to(device_of(module)).train()
 
 
 class MomentumCopy(nn.Module):

@@ -357,12 +357,7 @@ class MixedNegatives(AllNegatives):
     @property
     def reads(self) -> frozenset[str]:
         """Synthetic keys are mixed from vectors."""
-        return frozenset({"vectors"}) if self.mixes else READS_NOTHING
-
-    @property
-    def mixes(self) -> bool:
-        """True if any keys are mixed."""
-        return self.pairs + self.with_anchor > 0
+        return frozenset({"vectors"}) if self.pairs + self.with_anchor else READS_NOTHING
 
     def at(self, progress: float) -> "MixedNegatives":
         """Return a rule that mixes nothing before `start`."""
@@ -371,7 +366,7 @@ class MixedNegatives(AllNegatives):
 
     def synthesise(self, s: Similarities, kept: Bool[Tensor, "B K"], context: Context) -> Float[Tensor, "B S d"] | None:
         """Return the mixtures, of unit length and without gradient; None if there are no keys or nothing is mixed."""
-        if not self.mixes or kept.shape[1] == 0:
+        if self.pairs + self.with_anchor == 0 or kept.shape[1] == 0:
             return None
         assert s.vectors is not None, "declared in reads, which select checks"
         z, keys = (vectors.detach() for vectors in s.vectors)

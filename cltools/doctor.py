@@ -197,8 +197,7 @@ def check_gpu() -> Finding:
     """Report the GPUs that torch can use, or why it can use none; no GPU is required."""
     import torch
 
-    with warnings.catch_warnings(record=True) as caught:  # torch warns if the driver is too old
-        warnings.simplefilter("always")
+    with warnings.catch_warnings(record=True, action="always") as caught:  # torch warns if the driver is too old
         usable = torch.cuda.is_available()
     if usable:
         return Finding("GPU", "ok", ", ".join(map(torch.cuda.get_device_name, range(torch.cuda.device_count()))))

@@ -322,8 +322,7 @@ def pixel_statistics(images: UInt8[Tensor, "N 3 H W"]) -> tuple[Float[Tensor, "3
     sums = torch.zeros(2, 3, dtype=torch.int64, device=images.device)
     for chunk in torch.split(images, CHUNK):
         values = chunk.int()
-        sums[0] += values.sum((0, 2, 3))
-        sums[1] += values.square().sum((0, 2, 3))
+        sums += torch.stack([values.sum((0, 2, 3)), values.square().sum((0, 2, 3))])
     count = images.numel() / 3
     mean, square = sums.double() / count
     std = (square - mean.square()).clamp(min=1.0).sqrt()
@@ -415,7 +414,12 @@ class MomentumCopy(nn.Module):
         images = ranks.gathered(images, views)
         order = torch.arange(len(images), device=images.device)
         if self.encoder.training:
-            order = _shuffled(len(images), views, images.device, generator)  # [B]
+            if len(images) % views:
+                raise CltoolsError(f"A batch of {len(images)} images is not {views} equal views.")
+            draw = torch.rand(
+                views, len(images) // views, device=order.device, generator=generator, dtype=torch.float32
+            )
+            order = order.view(views, -1).gather(1, draw.argsort(dim=1)).flatten()  # sorting does not wait for the GPU
         keys = self.project(images[ranks.own(order, views)], views)
         return ranks.gathered(keys, views)[order.argsort()]
 
@@ -423,12 +427,3 @@ class MomentumCopy(nn.Module):
 def _copied(named: Iterable[tuple[str, Tensor]]) -> list[Tensor]:
     """Return an encoder's tensors without those of its predictor, which the copy lacks."""
     return [tensor for name, tensor in named if not name.startswith("predictor.")]
-
-
-def _shuffled(batch: int, views: int, device: torch.device, generator: torch.Generator | None) -> Tensor:
-    """Return a random order of the images within each view, by sorting, which does not wait for the device."""
-    if batch % views:
-        raise CltoolsError(f"A batch of {batch} images is not {views} equal views.")
-    each = batch // views
-    within = torch.rand(views, each, device=device, generator=generator, dtype=torch.float32).argsort(dim=1)
-    return (within + each * torch.arange(views, device=device)[:, None]).flatten()

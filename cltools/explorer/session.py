@@ -120,9 +120,8 @@ class Session:
             ValueError: there is no such control, or its value is invalid; then nothing is changed.
         """
         values: dict[str, Any] = {**(changes or {}), **more}
-        if edges := {
-            name: values.pop(name) for name in EDGES if name in values
-        }:  # after the rule; and both at once, because each alone could cross the other
+        # after the rule; and both at once, because each alone could cross the other
+        if edges := {name: values.pop(name) for name in EDGES if name in values}:
             values["negatives"] = {**values.pop("negatives", {}), **edges}
         state = self._state
         for name, value in values.items():

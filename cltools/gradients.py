@@ -116,7 +116,5 @@ def tangential_force(gradient: Float[Tensor, "B M"], cosine: Float[Tensor, "B M"
 
 def _softmax(logits: Float[Tensor, "B K"]) -> Float[Tensor, "B K"]:
     """Softmax of each row; all 0 for a row in which every entry is −inf."""
-    if logits.shape[1] == 0:
-        return logits
     empty = (logits == -torch.inf).all(1, keepdim=True)
     return logits.masked_fill(empty, 0).softmax(1).masked_fill(empty, 0)

@@ -482,10 +482,10 @@ class LearnedThreshold(NegativeRule):
         second = decay2 * state["second"][row] + (1 - decay2) * gradient.square()
         largest = torch.maximum(state["largest"][row], second / (1 - decay2**steps))
         moved = LEARNING_RATE * first / (1 - decay1**steps) / (largest.sqrt() + TINY)
-        threshold = state["threshold"][row] - moved
-        for name, value in (("steps", steps), ("first", first), ("second", second), ("largest", largest)):
+        threshold = (state["threshold"][row] - moved).clamp(-1, ABOVE_ALL)
+        now = {"threshold": threshold, "first": first, "second": second, "largest": largest, "steps": steps}
+        for name, value in now.items():
             state[name][row] = value
-        state["threshold"][row] = threshold.clamp(-1, ABOVE_ALL)
 
     def _above(self, s: Similarities, context: Context) -> Bool[Tensor, "B K"]:
         assert s.ids is not None, "declared in reads, which select checks"

@@ -309,8 +309,7 @@ def head(inputs: int, settings: EncoderSettings) -> nn.Sequential:
     """Two linear layers with a ReLU between; `head_norm` adds a batch norm before it and removes the first bias."""
     norm: list[nn.Module] = [GroupedBatchNorm(settings.hidden)] if settings.head_norm else []
     first = nn.Linear(inputs, settings.hidden, bias=not settings.head_norm)
-    last = nn.Linear(settings.hidden, settings.projection)
-    return nn.Sequential(first, *norm, nn.ReLU(inplace=True), last)
+    return nn.Sequential(first, *norm, nn.ReLU(inplace=True), nn.Linear(settings.hidden, settings.projection))
 
 
 def pixel_statistics(images: UInt8[Tensor, "N 3 H W"]) -> tuple[Float[Tensor, "3 1 1"], Float[Tensor, "3 1 1"]]:
@@ -323,8 +322,7 @@ def pixel_statistics(images: UInt8[Tensor, "N 3 H W"]) -> tuple[Float[Tensor, "3
     for chunk in torch.split(images, CHUNK):
         values = chunk.int()
         sums += torch.stack([values.sum((0, 2, 3)), values.square().sum((0, 2, 3))])
-    count = images.numel() / 3
-    mean, square = sums.double() / count
+    mean, square = sums.double() / (images.numel() / 3)
     std = (square - mean.square()).clamp(min=1.0).sqrt()
     return (mean / 255).float().view(3, 1, 1), (std / 255).float().view(3, 1, 1)
 

@@ -85,9 +85,8 @@ def mass_gradients(
     of_negative = _softmax((1 + estimate.beta) * s + log_v)  # the tilt multiplies e^s by e^{βs} up to a constant
     if not estimate.detach:  # and that constant depends on every s
         of_negative = (1 + estimate.beta) * of_negative - estimate.beta * _softmax(estimate.beta * s + log_v)
-    of_positive = torch.zeros_like(w)
     if estimate.tau_plus == 0:
-        return of_positive, of_negative
+        return torch.zeros_like(w), of_negative
     mass = partial(negative_mass, positive, negative, temperature=temperature, positive_weight=w, negative_weight=v)
     raw, _ = mass(estimate=replace(estimate, tau_plus=0.0))
     _, clamped = mass(estimate=estimate)

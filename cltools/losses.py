@@ -113,9 +113,8 @@ def combine(s: Float[Tensor, "B P1"], w: Float[Tensor, "B P1"], log_mass: PerAnc
     """
     if form == "sep":
         return (w * F.softplus(log_mass[:, None] - s, threshold=SOFTPLUS_THRESHOLD)).sum(1)
-    log_w = w.log()
     if form == "in":
-        return F.softplus(log_mass - (s + log_w).logsumexp(1), threshold=SOFTPLUS_THRESHOLD)
+        return F.softplus(log_mass - (s + w.log()).logsumexp(1), threshold=SOFTPLUS_THRESHOLD)
     attraction = (w * s).sum(1)
     if form == "out":
         log_positive = s.masked_fill(w == 0, -torch.inf).logsumexp(1)

@@ -138,10 +138,10 @@ def _check_json(rule: NegativeRule | PositiveRule, base: type[Any]) -> None:
     name = type(rule).__name__
     try:
         from cltools.config import from_plain, to_plain
+
+        again: object = from_plain(base, json.loads(json.dumps(to_plain(rule))), name)
     except ModuleNotFoundError:
         return
-    try:
-        again: object = from_plain(base, json.loads(json.dumps(to_plain(rule))), name)
     except (TypeError, ValueError) as error:
         raise BrokenRule(f"{name}: it cannot be loaded from its JSON: {error}") from error
     first = type(again) is type(rule)

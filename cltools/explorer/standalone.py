@@ -234,8 +234,7 @@ def png(session: Session) -> bytes:
 
 
 def _histogram(axis: Any, session: Session, bands: dict[Band, np.ndarray]) -> None:
-    j = session.judgement
-    scores = [j.score[keys] for keys in bands.values()] or [np.zeros(1)]
+    scores = [session.judgement.score[keys] for keys in bands.values()] or [np.zeros(1)]
     every = np.concatenate(scores)
     bins = np.linspace(every.min(), max(every.max(), every.min() + 1e-6), BINS + 1)
     axis.hist(scores, bins.tolist(), stacked=True, color=[BANDS[b] for b in bands], label=[NAMES[b] for b in bands])

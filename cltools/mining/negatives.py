@@ -125,8 +125,7 @@ class CosineBand(ByCloseness, Moving, Rescalable, NegativeRule):
     def judge(self, s: Similarities, context: Context) -> Codes:
         """Return HARD from `below` on, EASY below `above`, POTENTIAL in between."""
         # rounding may put a cosine just below -1, and an edge of -1 must cut nothing
-        above = None if self.above == -1 else self.above
-        return value_band(self.score(s, context.temperature), above, self.below)
+        return value_band(self.score(s, context.temperature), None if self.above == -1 else self.above, self.below)
 
 
 @dataclass(frozen=True)
@@ -427,8 +426,7 @@ class OracleNegatives(Rescalable, NegativeRule):
         assert s.same_class is not None, "declared in reads, which select checks"
         if self.share == 1:
             return other_codes(s.same_class)
-        draw = uniform_per_key(s.own, context.generator)
-        return other_codes(s.same_class & (draw < self.share))
+        return other_codes(s.same_class & (uniform_per_key(s.own, context.generator) < self.share))
 
 
 @dataclass(frozen=True)
@@ -483,8 +481,7 @@ class LearnedThreshold(NegativeRule):
         largest = torch.maximum(state["largest"][row], second / (1 - decay2**steps))
         moved = LEARNING_RATE * first / (1 - decay1**steps) / (largest.sqrt() + TINY)
         threshold = (state["threshold"][row] - moved).clamp(-1, ABOVE_ALL)
-        now = {"threshold": threshold, "first": first, "second": second, "largest": largest, "steps": steps}
-        for name, value in now.items():
+        for name, value in dict(threshold=threshold, first=first, second=second, largest=largest, steps=steps).items():
             state[name][row] = value
 
     def _above(self, s: Similarities, context: Context) -> Bool[Tensor, "B K"]:

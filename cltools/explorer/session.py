@@ -175,8 +175,7 @@ class Session:
 
     def python(self) -> str:
         """Return the active side's rules as two lines of Python; settings with default values are left out."""
-        positives, negatives = map(_call, self.rules)
-        return f"positives = {positives}\nnegatives = {negatives}"
+        return "positives = {}\nnegatives = {}".format(*map(_call, self.rules))
 
     def pairs(self, negatives: int = 10, pick: Pick = "closest") -> "pandas.DataFrame":
         """Return the pairs that the active side's rules choose for all anchors, as `mine_pairs` does, but with ids.

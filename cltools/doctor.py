@@ -152,12 +152,11 @@ def check_dependency(requirement: Requirement, extra: str = "") -> Finding:
 def check_torchvision() -> Finding:
     """Check that torch and torchvision load together, in another process, because mismatched versions may crash."""
     name = "torch + torchvision"
-    remedy = pip_install("--upgrade", "torch", "torchvision")
     done = subprocess.run([sys.executable, "-c", LOAD], capture_output=True, encoding="utf-8")  # minutes on a cold disk
     if done.returncode == 0:
         return Finding(name, "ok", "they load together")
     reason = (done.stderr.strip() or f"the process ended with status {done.returncode}").splitlines()[-1]
-    remedy = UNSET if {"torch", "torchvision"} & {*by_path()} else remedy
+    remedy = UNSET if {"torch", "torchvision"} & {*by_path()} else pip_install("--upgrade", "torch", "torchvision")
     return Finding(name, "problem", f"they do not load together: {one_line(reason)}", remedy)
 
 

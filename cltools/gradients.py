@@ -54,8 +54,7 @@ def info_nce_gradients(
     log_mass, _ = negative_mass(positive, negative, temperature=temperature, estimate=estimate, **weights)
     by_positive, by_mass = combine_gradients(s, w, log_mass, form)
     of_positive, of_negative = mass_gradients(positive, w, negative, negative_weight, temperature, estimate)
-    by_positive = by_positive + by_mass[:, None] * of_positive
-    return by_positive / temperature, by_mass[:, None] * of_negative / temperature
+    return (by_positive + by_mass[:, None] * of_positive) / temperature, by_mass[:, None] * of_negative / temperature
 
 
 def combine_gradients(

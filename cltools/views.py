@@ -199,9 +199,8 @@ def brightness(x: Float[Tensor, "B 3 H W"], factor: Float[Tensor, " B"]) -> Floa
 
 def contrast(x: Float[Tensor, "B 3 H W"], factor: Float[Tensor, " B"]) -> Float[Tensor, "B 3 H W"]:
     """Multiply differences from the image's mean grey by a factor."""
-    mean = luma(x.mean((2, 3), keepdim=True))
     factor = _pixelwise(factor)
-    return (x * factor).add_((1 - factor) * mean).clamp_(0, 1)
+    return (x * factor).add_((1 - factor) * luma(x.mean((2, 3), keepdim=True))).clamp_(0, 1)
 
 
 def saturation(x: Float[Tensor, "B 3 H W"], factor: Float[Tensor, " B"]) -> Float[Tensor, "B 3 H W"]:

@@ -152,13 +152,11 @@ def check_dependency(requirement: Requirement, extra: str = "") -> Finding:
 def check_torchvision() -> Finding:
     """Check that torch and torchvision load together, in another process, because mismatched versions may crash."""
     name = "torch + torchvision"
-    remedy = pip_install("--upgrade", "torch", "torchvision")
     done = subprocess.run([sys.executable, "-c", LOAD], capture_output=True, encoding="utf-8")  # minutes on a cold disk
     if done.returncode == 0:
         return Finding(name, "ok", "they load together")
-    lines = done.stderr.strip().splitlines()
-    reason = lines[-1] if lines else f"the process ended with status {done.returncode}"
-    remedy = UNSET if {"torch", "torchvision"} & {*by_path()} else remedy
+    reason = (done.stderr.strip() or f"the process ended with status {done.returncode}").splitlines()[-1]
+    remedy = UNSET if {"torch", "torchvision"} & {*by_path()} else pip_install("--upgrade", "torch", "torchvision")
     return Finding(name, "problem", f"they do not load together: {one_line(reason)}", remedy)
 
 
@@ -198,8 +196,7 @@ def check_gpu() -> Finding:
     """Report the GPUs that torch can use, or why it can use none; no GPU is required."""
     import torch
 
-    with warnings.catch_warnings(record=True) as caught:  # torch warns if the driver is too old
-        warnings.simplefilter("always")
+    with warnings.catch_warnings(record=True, action="always") as caught:  # torch warns if the driver is too old
         usable = torch.cuda.is_available()
     if usable:
         return Finding("GPU", "ok", ", ".join(map(torch.cuda.get_device_name, range(torch.cuda.device_count()))))
@@ -262,9 +259,9 @@ def examine(checks: Mapping[str, Any] = CHECKS) -> list[Finding]:
             findings += [result] if isinstance(result, Finding) else result
         except Exception as error:
             message = f"could not be checked: {type(error).__name__}: {one_line(error)}"
-            not_installed = isinstance(error, metadata.PackageNotFoundError)  # cltools itself
-            other = "fix what the message names; the other lines do not depend on this one"
-            remedy = install_cltools("notebooks") if not_installed else other
+            remedy = "fix what the message names; the other lines do not depend on this one"
+            if isinstance(error, metadata.PackageNotFoundError):  # cltools itself
+                remedy = install_cltools("notebooks")
             findings.append(Finding(name, "problem", message, remedy))
     return findings
 

@@ -221,15 +221,14 @@ def eval_mode(encoder: object) -> Iterator[None]:
 
     `encoder.train()` would also switch submodules that were deliberately in evaluation mode.
     """
-    modules = list(encoder.modules()) if isinstance(encoder, nn.Module) else []
-    flags = [module.training for module in modules]
+    before = {each: each.training for each in (encoder.modules() if isinstance(encoder, nn.Module) else ())}
     try:
-        for module in modules:
+        for module in before:
             module.training = False
         yield
     finally:
-        for module, flag in zip(modules, flags, strict=True):
-            module.training = flag
+        for module, training in before.items():
+            module.training = training
 
 
 # the encoder
@@ -329,8 +328,7 @@ def head(inputs: int, settings: EncoderSettings) -> nn.Sequential:
     """Two linear layers with a ReLU between; `head_norm` adds a batch norm before it and removes the first bias."""
     norm: list[nn.Module] = [GroupedBatchNorm(settings.hidden)] if settings.head_norm else []
     first = nn.Linear(inputs, settings.hidden, bias=not settings.head_norm)
-    last = nn.Linear(settings.hidden, settings.projection)
-    return nn.Sequential(first, *norm, nn.ReLU(inplace=True), last)
+    return nn.Sequential(first, *norm, nn.ReLU(inplace=True), nn.Linear(settings.hidden, settings.projection))
 
 
 def pixel_statistics(images: UInt8[Tensor, "N 3 H W"]) -> tuple[Float[Tensor, "3 1 1"], Float[Tensor, "3 1 1"]]:
@@ -342,10 +340,8 @@ def pixel_statistics(images: UInt8[Tensor, "N 3 H W"]) -> tuple[Float[Tensor, "3
     sums = torch.zeros(2, 3, dtype=torch.int64, device=images.device)
     for chunk in torch.split(images, CHUNK):
         values = chunk.int()
-        sums[0] += values.sum((0, 2, 3))
-        sums[1] += values.square().sum((0, 2, 3))
-    count = images.numel() / 3
-    mean, square = sums.double() / count
+        sums += torch.stack([values.sum((0, 2, 3)), values.square().sum((0, 2, 3))])
+    mean, square = sums.double() / (images.numel() / 3)
     std = (square - mean.square()).clamp(min=1.0).sqrt()
     return (mean / 255).float().view(3, 1, 1), (std / 255).float().view(3, 1, 1)
 
@@ -383,9 +379,7 @@ def build_encoder(
         mean, std = pixel_statistics(images.images)
         encoder.mean.copy_(mean)
         encoder.std.copy_(std)
-    if backbone is not None:
-        encoder.to(device_of(backbone))
-    return encoder.train()
+    return encoder.to(device_of(module)).train()
 
 
 class MomentumCopy(nn.Module):
@@ -437,7 +431,12 @@ class MomentumCopy(nn.Module):
         images = ranks.gathered(images, views)
         order = torch.arange(len(images), device=images.device)
         if self.encoder.training:
-            order = _shuffled(len(images), views, images.device, generator)  # [B]
+            if len(images) % views:
+                raise CltoolsError(f"A batch of {len(images)} images is not {views} equal views.")
+            draw = torch.rand(
+                views, len(images) // views, device=order.device, generator=generator, dtype=torch.float32
+            )
+            order = order.view(views, -1).gather(1, draw.argsort(dim=1)).flatten()  # sorting does not wait for the GPU
         keys = self.project(images[ranks.own(order, views)], views)
         return ranks.gathered(keys, views)[order.argsort()]
 
@@ -445,12 +444,3 @@ class MomentumCopy(nn.Module):
 def _copied(named: Iterable[tuple[str, Tensor]]) -> list[Tensor]:
     """Return an encoder's tensors without those of its predictor, which the copy lacks."""
     return [tensor for name, tensor in named if not name.startswith("predictor.")]
-
-
-def _shuffled(batch: int, views: int, device: torch.device, generator: torch.Generator | None) -> Tensor:
-    """Return a random order of the images within each view, by sorting, which does not wait for the device."""
-    if batch % views:
-        raise CltoolsError(f"A batch of {batch} images is not {views} equal views.")
-    each = batch // views
-    within = torch.rand(views, each, device=device, generator=generator, dtype=torch.float32).argsort(dim=1)
-    return (within + each * torch.arange(views, device=device)[:, None]).flatten()

@@ -54,8 +54,7 @@ def info_nce_gradients(
     log_mass, _ = negative_mass(positive, negative, temperature=temperature, estimate=estimate, **weights)
     by_positive, by_mass = combine_gradients(s, w, log_mass, form)
     of_positive, of_negative = mass_gradients(positive, w, negative, negative_weight, temperature, estimate)
-    by_positive = by_positive + by_mass[:, None] * of_positive
-    return by_positive / temperature, by_mass[:, None] * of_negative / temperature
+    return (by_positive + by_mass[:, None] * of_positive) / temperature, by_mass[:, None] * of_negative / temperature
 
 
 def combine_gradients(
@@ -85,9 +84,8 @@ def mass_gradients(
     of_negative = _softmax((1 + estimate.beta) * s + log_v)  # the tilt multiplies e^s by e^{βs} up to a constant
     if not estimate.detach:  # and that constant depends on every s
         of_negative = (1 + estimate.beta) * of_negative - estimate.beta * _softmax(estimate.beta * s + log_v)
-    of_positive = torch.zeros_like(w)
     if estimate.tau_plus == 0:
-        return of_positive, of_negative
+        return torch.zeros_like(w), of_negative
     mass = partial(negative_mass, positive, negative, temperature=temperature, positive_weight=w, negative_weight=v)
     raw, _ = mass(estimate=replace(estimate, tau_plus=0.0))
     _, clamped = mass(estimate=estimate)
@@ -116,7 +114,5 @@ def tangential_force(gradient: Float[Tensor, "B M"], cosine: Float[Tensor, "B M"
 
 def _softmax(logits: Float[Tensor, "B K"]) -> Float[Tensor, "B K"]:
     """Softmax of each row; all 0 for a row in which every entry is −inf."""
-    if logits.shape[1] == 0:
-        return logits
     empty = (logits == -torch.inf).all(1, keepdim=True)
     return logits.masked_fill(empty, 0).softmax(1).masked_fill(empty, 0)

@@ -113,9 +113,8 @@ def combine(s: Float[Tensor, "B P1"], w: Float[Tensor, "B P1"], log_mass: PerAnc
     """
     if form == "sep":
         return (w * F.softplus(log_mass[:, None] - s, threshold=SOFTPLUS_THRESHOLD)).sum(1)
-    log_w = w.log()
     if form == "in":
-        return F.softplus(log_mass - (s + log_w).logsumexp(1), threshold=SOFTPLUS_THRESHOLD)
+        return F.softplus(log_mass - (s + w.log()).logsumexp(1), threshold=SOFTPLUS_THRESHOLD)
     attraction = (w * s).sum(1)
     if form == "out":
         log_positive = s.masked_fill(w == 0, -torch.inf).logsumexp(1)
@@ -147,16 +146,15 @@ def negative_mass(
     cosine = full(negative)
     v = None if negative_weight is None else negative_weight.to(cosine.dtype)
     clamped = torch.zeros(len(cosine), dtype=torch.bool, device=cosine.device)
+    outer, inner = (1 + estimate.beta) / temperature, estimate.beta / temperature
+    slopes = (1 / temperature, 0.0) if estimate.detach else (outer, inner)
+    log_mass = log_sum(cosine, v, outer, slopes[0])
     if estimate == NEUTRAL:
-        return log_sum(cosine, v, 1 / temperature, 1 / temperature), clamped
+        return log_mass, clamped
     log_count = (torch.ones_like(cosine) if v is None else v).sum(1).log()
-    if estimate.beta == 0:
-        log_mass = log_sum(cosine, v, 1 / temperature, 1 / temperature)
-    else:  # e^s tilted by e^{βs} is e^{(1+β)s}, up to the constant that makes the tilts sum to N
-        outer, inner = (1 + estimate.beta) / temperature, estimate.beta / temperature
-        slopes = (1 / temperature, 0.0) if estimate.detach else (outer, inner)
-        tilted, tilts = log_sum(cosine, v, outer, slopes[0]), log_sum(cosine, v, inner, slopes[1])
-        log_mass = tilted + torch.where(tilts > -torch.inf, log_count - tilts, 0.0)
+    if estimate.beta > 0:  # e^s tilted by e^{βs} is e^{(1+β)s}, up to the constant that makes the tilts sum to N
+        tilts = log_sum(cosine, v, inner, slopes[1])
+        log_mass = log_mass + torch.where(tilts > -torch.inf, log_count - tilts, 0.0)
     if estimate.tau_plus > 0:
         w = positive_weight_of(positive, positive_weight)
         log_false = (full(positive) / temperature + w.log()).logsumexp(1) + log_count + math.log(estimate.tau_plus)

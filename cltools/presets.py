@@ -19,19 +19,17 @@ from cltools.views import ViewSettings
 
 TINY = EncoderSettings(backbone="tiny", hidden=128, projection=64, bn_group=None)
 CPU = TrainingSettings(epochs=30, batch=128, queue_size=512, learning_rate=0.12, warmup_epochs=1.0, checkpoint_every=5)
+LARGE_BATCH = replace(CPU, batch=256, queue_size=1024)
 TURNED = ViewSettings(crop_scale=(0.5, 1.0), flip=0.0, jitter=0.8, gray=0.0, rotation=15.0)
 """Views of images whose meaning a horizontal flip would change, such as digits."""
-LONG_QUEUE = TrainingSettings(queue_size=16384, momentum=0.996)
 SMALL = Experiment(encoder=TINY, training=CPU, evaluation=EvaluationSettings(every=5))
 RECIPE = Experiment(views=ViewSettings(blur=0.5), encoder=EncoderSettings(hidden=2048))
+POOLED = replace(RECIPE, encoder=replace(RECIPE.encoder, max_pool=True))
+"""The recipe for 64×64 images."""
+LONG_QUEUE = TrainingSettings(queue_size=16384, momentum=0.996)
 OWN = "own"
 """Images of a user's folder; they are assumed to be photographs of about ten classes."""
-PHOTOGRAPHS = replace(
-    RECIPE,
-    data=DataSettings(size=64),
-    encoder=replace(RECIPE.encoder, max_pool=True),
-    training=TrainingSettings(epochs=100, batch=128, queue_size=1024),
-)
+PHOTOS = replace(POOLED, data=DataSettings(size=64), training=TrainingSettings(epochs=100, batch=128, queue_size=1024))
 
 
 @dataclass(frozen=True)
@@ -89,17 +87,11 @@ METHODS = {
 
 IMAGES = {
     "digits": ImagePreset(classes=10, band=(0.05, 0.5), settings=replace(SMALL, views=TURNED)),
-    "shapes": ImagePreset(
-        classes=5, band=(0.1, 0.5), settings=replace(SMALL, training=replace(CPU, batch=256, queue_size=1024))
-    ),
+    "shapes": ImagePreset(classes=5, band=(0.1, 0.5), settings=replace(SMALL, training=LARGE_BATCH)),
     "cifar10": ImagePreset(classes=10, band=(0.05, 0.5)),
     "cifar100": ImagePreset(classes=100, band=(0.01, 0.5)),
-    "tinyimagenet": ImagePreset(
-        classes=200,
-        band=(0.005, 0.5),
-        settings=replace(RECIPE, encoder=replace(RECIPE.encoder, max_pool=True), training=LONG_QUEUE),
-    ),
-    OWN: ImagePreset(classes=10, band=(0.05, 0.5), settings=PHOTOGRAPHS),
+    "tinyimagenet": ImagePreset(classes=200, band=(0.005, 0.5), settings=replace(POOLED, training=LONG_QUEUE)),
+    OWN: ImagePreset(classes=10, band=(0.05, 0.5), settings=PHOTOS),
 }
 
 
@@ -126,15 +118,15 @@ def preset(name: str, images: str | PathLike[str] | None = None) -> Experiment:
     if images_name == OWN and images is None:
         raise CltoolsError(f'{name} trains on images of your own: --images FOLDER, or preset("{name}", FOLDER).')
     images_of, method = IMAGES[images_name], METHODS[method_name]
-    encoder = images_of.settings.encoder
+    base = images_of.settings
     return replace(
-        images_of.settings,
-        data=replace(images_of.settings.data, name=images_name if images is None else fspath(images)),
-        encoder=replace(encoder, bn_group=None) if method.mode == "simclr" else encoder,
+        base,
+        data=replace(base.data, name=images_name if images is None else fspath(images)),
+        encoder=replace(base.encoder, bn_group=None) if method.mode == "simclr" else base.encoder,
         positives=method.positives,
         negatives=fitted(method.negatives, images_of),
         loss=LossSettings(temperature=0.2, form=method.form),
-        training=replace(images_of.settings.training, mode=method.mode),
+        training=replace(base.training, mode=method.mode),
     )
 
 

@@ -94,8 +94,7 @@ class Queue:
             shapes = ", ".join(str(list(each.shape)) for each in (keys, ids, labels))
             raise CltoolsError(f"Keys, ids and labels have shapes {shapes}; give [B, {self.dim}], [B] and [B].")
         until_end = min(count, self.size - self.pointer)
-        for name, new in (("keys", keys), ("ids", ids), ("labels", labels)):
-            ring = self.rings[name]
+        for ring, new in zip(self.rings.values(), (keys, ids, labels), strict=True):
             ring[self.pointer : self.pointer + until_end] = new[:until_end]
             ring[: count - until_end] = new[until_end:]
         self.pointer = (self.pointer + count) % self.size
@@ -103,7 +102,7 @@ class Queue:
 
     def state_dict(self) -> dict[str, Any]:
         """Return copies of the filled part, and the pointer; loadable with `weights_only=True`."""
-        tensors = {"keys": self.keys.clone(), "ids": self.ids.clone(), "labels": self.labels.clone()}
+        tensors = {name: ring[: self.filled].clone() for name, ring in self.rings.items()}
         return {"size": self.size, "pointer": self.pointer, **tensors}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -116,6 +115,5 @@ class Queue:
         if state["size"] != self.size or keys.shape[1] != self.dim:
             raise CltoolsError(f"The saved queue has {state['size']} keys [{keys.shape[1]}]; give this one that size.")
         self.filled, self.pointer = len(keys), state["pointer"]
-        self.keys.copy_(keys)
-        self.ids.copy_(state["ids"])
-        self.labels.copy_(state["labels"])
+        for name, ring in self.rings.items():
+            ring[: self.filled].copy_(state[name])

@@ -83,9 +83,7 @@ class Ranks:
 
     def gathered_with_gradient(self, x: Shaped[Tensor, "m *D"], views: int = 1) -> Shaped[Tensor, "n *D"]:
         """Like `gathered`, with gradient: each row gets the sum over ranks of the gradients that reach it."""
-        if self.alone:
-            return x
-        return _Gathered.apply(x, self, views)  # type: ignore[no-any-return]
+        return x if self.alone else _Gathered.apply(x, self, views)
 
     def total(self, x: Tensor) -> Tensor:
         """Return the sum over ranks."""

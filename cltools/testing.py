@@ -138,10 +138,10 @@ def _check_json(rule: NegativeRule | PositiveRule, base: type[Any]) -> None:
     name = type(rule).__name__
     try:
         from cltools.config import from_plain, to_plain
+
+        again: object = from_plain(base, json.loads(json.dumps(to_plain(rule))), name)
     except ModuleNotFoundError:
         return
-    try:
-        again: object = from_plain(base, json.loads(json.dumps(to_plain(rule))), name)
     except (TypeError, ValueError) as error:
         raise BrokenRule(f"{name}: it cannot be loaded from its JSON: {error}") from error
     first = type(again) is type(rule)
@@ -194,11 +194,9 @@ class _Case:
         return select(s, other, rule, temperature=TEMPERATURE, generator=self.generator(), state=state)
 
 
-def _cases(seeds: int) -> Iterator[_Case]:
-    for seed in range(seeds):
-        for kind in KINDS:
-            shapes = SHAPES if kind == "smooth" else SHAPES[1:4]
-            yield from (_Case(kind, rows, keys, seed) for rows, keys in shapes)
+def _cases(seeds: int) -> list[_Case]:
+    shapes = {kind: SHAPES if kind == "smooth" else SHAPES[1:4] for kind in KINDS}
+    return [_Case(kind, *shape, seed) for seed in range(seeds) for kind in KINDS for shape in shapes[kind]]
 
 
 FEW = (_Case("smooth", 3, 0, 0), _Case("smooth", 5, 7, 0), _Case("ties", 3, 64, 0), _Case("all own", 4, 1, 0))

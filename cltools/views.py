@@ -148,8 +148,7 @@ def crop_sizes(
 def sampling_matrices(settings: ViewSettings, draws: Draws, height_by_width: float) -> Float[Tensor, "B 2 3"]:
     """Return the matrix from output to input coordinates, from −1 to 1, that combines crop, flip and rotation."""
     width, height = crop_sizes(settings, draws, height_by_width)
-    x_centre = (1 - width) * draws.between(-1.0, 1.0)
-    y_centre = (1 - height) * draws.between(-1.0, 1.0)
+    x_centre, y_centre = ((1 - side) * draws.between(-1.0, 1.0) for side in (width, height))
     mirror = torch.ones_like(width)
     if settings.flip > 0:
         mirror.masked_fill_(draws.happens(settings.flip), -1.0)
@@ -200,9 +199,8 @@ def brightness(x: Float[Tensor, "B 3 H W"], factor: Float[Tensor, " B"]) -> Floa
 
 def contrast(x: Float[Tensor, "B 3 H W"], factor: Float[Tensor, " B"]) -> Float[Tensor, "B 3 H W"]:
     """Multiply differences from the image's mean grey by a factor."""
-    mean = luma(x.mean((2, 3), keepdim=True))
     factor = _pixelwise(factor)
-    return (x * factor).add_((1 - factor) * mean).clamp_(0, 1)
+    return (x * factor).add_((1 - factor) * luma(x.mean((2, 3), keepdim=True))).clamp_(0, 1)
 
 
 def saturation(x: Float[Tensor, "B 3 H W"], factor: Float[Tensor, " B"]) -> Float[Tensor, "B 3 H W"]:

@@ -105,9 +105,8 @@ class Explorer(Session):
     def close(self) -> None:
         """Remove the explorer from its page and free its widgets; a training that it started stops after the epoch."""
         self._stopped = True
-        layout: Any = self.widget.layout
         self.widget.close()
-        layout.close()
+        self.widget.layout.close()
 
     def follow(self) -> Callable[[Run], None]:
         """Return a callback that adds each epoch during training: `fit(experiment, callbacks=[explorer.follow()])`.

@@ -26,7 +26,6 @@ from cltools.mining.negatives import Closeness, CosineBand, MarginBand, RankBand
 from cltools.mining.similarities import own_last
 from cltools.snapshot import Snapshot
 
-BANDS = (RankBand, CosineBand, MarginBand)
 SEED = 0
 """The seed of the rules' draws on a snapshot."""
 PAIRS = 2**20
@@ -183,7 +182,7 @@ def difference(a: Judgement, b: Judgement) -> Int8[np.ndarray, " N"]:
 
 def reference_score(s: Similarities, rule: NegativeRule, temperature: float) -> torch.Tensor:
     """Return the score that a rule ranks keys by; the cosine to the anchor for rules that do not rank."""
-    if isinstance(rule, BANDS):
+    if isinstance(rule, RankBand | CosineBand | MarginBand):
         return rule.score(s, temperature)
     by: Any = getattr(rule, "by", "anchor")  # a user's rule may use this name differently
     return closeness(s, by if by in get_args(Closeness) else "anchor")

@@ -120,8 +120,8 @@ class Session:
             ValueError: there is no such control, or its value is invalid; then nothing is changed.
         """
         values: dict[str, Any] = {**(changes or {}), **more}
-        edges = {name: values.pop(name) for name in EDGES if name in values}
-        if edges:  # after the rule; and both at once, because each alone could cross the other
+        # after the rule; and both at once, because each alone could cross the other
+        if edges := {name: values.pop(name) for name in EDGES if name in values}:
             values["negatives"] = {**values.pop("negatives", {}), **edges}
         state = self._state
         for name, value in values.items():
@@ -175,8 +175,7 @@ class Session:
 
     def python(self) -> str:
         """Return the active side's rules as two lines of Python; settings with default values are left out."""
-        positives, negatives = map(_call, self.rules)
-        return f"positives = {positives}\nnegatives = {negatives}"
+        return "positives = {}\nnegatives = {}".format(*map(_call, self.rules))
 
     def pairs(self, negatives: int = 10, pick: Pick = "closest") -> "pandas.DataFrame":
         """Return the pairs that the active side's rules choose for all anchors, as `mine_pairs` does, but with ids.

@@ -234,11 +234,8 @@ def png(session: Session) -> bytes:
 
 
 def _histogram(axis: Any, session: Session, bands: dict[Band, np.ndarray]) -> None:
-    j = session.judgement
-    scores = [j.score[keys] for keys in bands.values()] or [np.zeros(1)]
-    every = np.concatenate(scores)
-    bins = np.linspace(every.min(), max(every.max(), every.min() + 1e-6), BINS + 1)
-    axis.hist(scores, bins.tolist(), stacked=True, color=[BANDS[b] for b in bands], label=[NAMES[b] for b in bands])
+    scores = [session.judgement.score[keys] for keys in bands.values()] or [np.zeros(1)]
+    axis.hist(scores, BINS, stacked=True, color=[BANDS[b] for b in bands], label=[NAMES[b] for b in bands])
     axis.set(xlabel="closeness, as the rule ranks keys", ylabel="keys")
     axis.legend(fontsize=7, framealpha=0.9, edgecolor="none")
 

@@ -165,24 +165,22 @@ def changed(state: State, name: str, value: Any, rules: Mapping[str, Rule]) -> S
         return state.with_side(from_plain(Side, to_plain(side) | {name: value}, "state"))
     if name in RULES:
         part, base = RULES[name]
-        chosen: dict[str, Any] = {part: _rule(base, str(value), rules)}
-        return state.with_side(replace(side, **chosen))
+        return state.with_side(replace(side, **{part: _rule(base, str(value), rules)}))
     part, settings = (name, value) if name in ("positives", "negatives") else _setting(side, name, value)
     rule = getattr(side, part)
     return state.with_side(replace(side, **{part: from_plain(type(rule), to_plain(rule) | settings, part)}))
 
 
-def _rule(base: type[Rule], name: str, rules: Mapping[str, Rule]) -> Rule:
+def _rule(base: type[Rule], name: str, rules: Mapping[str, Rule]) -> Any:
     """Return the last used rule of a class name, built from the present class; else a new one at full strength."""
     kind = rule_class(name, base)
     if name in rules:
         with suppress(ValueError):  # the class may have lost a setting since
             return from_plain(base, to_plain(rules[name]))
     try:
-        rule: Rule = kind().at(1.0)
+        return kind().at(1.0)
     except TypeError as error:
         raise CltoolsError(f"{name} cannot be chosen: every setting of a rule needs a default ({error}).") from error
-    return rule
 
 
 def _setting(side: Side, name: str, value: Any) -> tuple[str, dict[str, Any]]:

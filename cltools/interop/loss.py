@@ -112,10 +112,8 @@ class ContrastiveLoss(nn.Module):
         out0, out1 = as_rows("out0", out0), as_rows("out1", out1)
         ids = None if ids is None else as_ids("ids", ids, out0.device)
         if not len(out0) or out0.shape != out1.shape or (ids is not None and ids.shape != out0.shape[:1]):
-            shapes = [list(x.shape) for x in (out0, out1, ids) if x is not None]
-            raise CltoolsError(
-                f"Outputs and ids have shapes {shapes}; give [B, d] twice with B of at least 1, and ids [B] if any."
-            )
+            wrong = f"Outputs and ids have shapes {[list(x.shape) for x in (out0, out1, ids) if x is not None]}"
+            raise CltoolsError(f"{wrong}; give [B, d] twice with B of at least 1, and ids [B] if any.")
         ids = torch.full_like(out0[:, 0], UNKNOWN, dtype=torch.int64) if ids is None else ids
         ranks = Ranks.current() if self.gather_distributed else ALONE
         if self.bank is None:

@@ -49,18 +49,16 @@ def rank_edges(score: PerKey, own: Mask, counts: Sequence[int]) -> list[Float[Te
     """Return, for each count c, the c-th largest score of each row, with own keys last; +inf for count 0."""
     keys, most = score.shape[1], max(counts)
     score = own_last(score.detach(), own)
-    if most <= FEW:
-        few = largest(score, most)[0]
-        ranked = {count: few[:, count - 1, None] for count in counts if count}
+    # on CUDA kthvalue is not deterministic
+    if most <= FEW or (torch.are_deterministic_algorithms_enabled() and not with_numpy(score)):
+        ordered = largest(score, most)[0]
+        ranked = {count: ordered[:, count - 1, None] for count in counts if count}
     elif with_numpy(score):
         closest, ranked = score.numpy(), {}
         for count in sorted({*counts} - {0}, reverse=True):  # each within the one before; a sort takes twice as long
             closest.partition(closest.shape[1] - count, axis=1)
             closest = closest[:, closest.shape[1] - count :]
             ranked[count] = torch.from_numpy(closest[:, :1].copy())
-    elif torch.are_deterministic_algorithms_enabled():  # on CUDA kthvalue is not deterministic
-        ordered = score.sort(dim=1, descending=True).values
-        ranked = {count: ordered[:, count - 1, None] for count in counts if count}
     else:
         ranked = {count: score.kthvalue(keys - count + 1, dim=1, keepdim=True).values for count in counts if count}
     infinite = score.new_full((len(score), 1), torch.inf)

@@ -125,8 +125,7 @@ class CosineBand(ByCloseness, Moving, Rescalable, NegativeRule):
     def judge(self, s: Similarities, context: Context) -> Codes:
         """Return HARD from `below` on, EASY below `above`, POTENTIAL in between."""
         # rounding may put a cosine just below -1, and an edge of -1 must cut nothing
-        above = None if self.above == -1 else self.above
-        return value_band(self.score(s, context.temperature), above, self.below)
+        return value_band(self.score(s, context.temperature), None if self.above == -1 else self.above, self.below)
 
 
 @dataclass(frozen=True)
@@ -357,12 +356,7 @@ class MixedNegatives(AllNegatives):
     @property
     def reads(self) -> frozenset[str]:
         """Synthetic keys are mixed from vectors."""
-        return frozenset({"vectors"}) if self.mixes else READS_NOTHING
-
-    @property
-    def mixes(self) -> bool:
-        """True if any keys are mixed."""
-        return self.pairs + self.with_anchor > 0
+        return frozenset({"vectors"}) if self.pairs + self.with_anchor else READS_NOTHING
 
     def at(self, progress: float) -> "MixedNegatives":
         """Return a rule that mixes nothing before `start`."""
@@ -371,7 +365,7 @@ class MixedNegatives(AllNegatives):
 
     def synthesise(self, s: Similarities, kept: Bool[Tensor, "B K"], context: Context) -> Float[Tensor, "B S d"] | None:
         """Return the mixtures, of unit length and without gradient; None if there are no keys or nothing is mixed."""
-        if not self.mixes or kept.shape[1] == 0:
+        if self.pairs + self.with_anchor == 0 or kept.shape[1] == 0:
             return None
         assert s.vectors is not None, "declared in reads, which select checks"
         z, keys = (vectors.detach() for vectors in s.vectors)
@@ -432,8 +426,7 @@ class OracleNegatives(Rescalable, NegativeRule):
         assert s.same_class is not None, "declared in reads, which select checks"
         if self.share == 1:
             return other_codes(s.same_class)
-        draw = uniform_per_key(s.own, context.generator)
-        return other_codes(s.same_class & (draw < self.share))
+        return other_codes(s.same_class & (uniform_per_key(s.own, context.generator) < self.share))
 
 
 @dataclass(frozen=True)
@@ -487,10 +480,9 @@ class LearnedThreshold(NegativeRule):
         second = decay2 * state["second"][row] + (1 - decay2) * gradient.square()
         largest = torch.maximum(state["largest"][row], second / (1 - decay2**steps))
         moved = LEARNING_RATE * first / (1 - decay1**steps) / (largest.sqrt() + TINY)
-        threshold = state["threshold"][row] - moved
-        for name, value in (("steps", steps), ("first", first), ("second", second), ("largest", largest)):
+        threshold = (state["threshold"][row] - moved).clamp(-1, ABOVE_ALL)
+        for name, value in dict(threshold=threshold, first=first, second=second, largest=largest, steps=steps).items():
             state[name][row] = value
-        state["threshold"][row] = threshold.clamp(-1, ABOVE_ALL)
 
     def _above(self, s: Similarities, context: Context) -> Bool[Tensor, "B K"]:
         assert s.ids is not None, "declared in reads, which select checks"

@@ -112,10 +112,9 @@ class EveryKey(PositiveRule):
 
     def mine(self, s: Similarities, context: Context) -> Mined:
         """Mine all P = K keys; own keys have weight 0."""
-        anchors, keys = s.own.shape
         score = own_last(closeness(s, "positive"), s.own)
         shares = softmax_over(score / self.temperature, score > -torch.inf)
-        index = torch.arange(keys, device=score.device).expand(anchors, keys)
+        index = torch.arange(score.shape[1], device=score.device).expand(score.shape)
         return with_augmented_view(index, shares, self.augmented_share)
 
 

@@ -62,9 +62,7 @@ class Similarities:
             if getattr(self, each) is None:
                 raise CltoolsError(f"{name} reads {each}, which these similarities lack: {HOW_TO_GIVE[each]}.")
         seen = object.__new__(_Declared)
-        entries = {f.name: getattr(self, f.name) for f in fields(self)} | {"_rule": name, "_reads": reads}
-        for entry, value in entries.items():
-            object.__setattr__(seen, entry, value)
+        vars(seen).update({f.name: getattr(self, f.name) for f in fields(self)}, _rule=name, _reads=reads)
         return seen
 
 

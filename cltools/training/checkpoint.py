@@ -232,8 +232,7 @@ def checksum_of(tensors: Mapping[str, Tensor], about: str) -> str:
 def checksums(value: Any, key_path: str = "") -> Iterator[tuple[str, str]]:
     """Yield the path of each value in nested contents, such as `.rows[0].loss`, with its checksum or `repr`."""
     if isinstance(value, Mapping | list | tuple) and value:
-        inner = value.items() if isinstance(value, Mapping) else enumerate(value)
-        for key, each in inner:
+        for key, each in value.items() if isinstance(value, Mapping) else enumerate(value):
             yield from checksums(each, f"{key_path}.{key}" if isinstance(key, str) else f"{key_path}[{key!r}]")
     elif not isinstance(value, Tensor):
         yield key_path, repr(value)

@@ -39,10 +39,9 @@ class Memory:
 
 def new_memory(experiment: Experiment, encoder: Encoder, device: Device) -> Memory | None:
     """Return a copy of the encoder and an empty queue; None in SimCLR mode."""
-    settings = experiment.training
-    if settings.mode == "simclr":
+    if experiment.training.mode == "simclr":
         return None
-    return Memory(MomentumCopy(encoder), Queue(settings.queue_size, experiment.encoder.projection, device=device))
+    return Memory(MomentumCopy(encoder), Queue(experiment.training.queue_size, encoder.projection, device=device))
 
 
 @dataclass
@@ -92,8 +91,8 @@ def new_train_state(
     order_rng = torch.Generator().manual_seed(2 * seed)  # no two seeds share a stream
     view_rng = torch.Generator(device).manual_seed(2 * seed + 1)
     rule_rng = torch.Generator(device).manual_seed((1 << 31) + (seed << 8) + ranks.rank)
-    rule_state = experiment.negatives.new_state(train.ids, device)
-    state = TrainState(*trained, order_rng, view_rng, rule_rng, ranks, parts, rule_state=rule_state)
+    state = TrainState(*trained, order_rng, view_rng, rule_rng, ranks, parts)
+    state.rule_state = experiment.negatives.new_state(train.ids, device)
     if settings.compile:
         compile_encoders(state)
     if not ranks.alone:  # cltools' batch norms keep group statistics, which are averaged once per epoch

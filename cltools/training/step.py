@@ -226,8 +226,7 @@ class Replay:
 
     def step(self, batch: Batch, rate: float, progress: float) -> StepResult:
         """Do the same as `set_rate` and `train_step`; the next step overwrites the result's tensors."""
-        memory = self.state.memory
-        now = self.experiment.rules_at(progress), 0 if memory is None else len(memory.queue)
+        now = self.experiment.rules_at(progress), len(self.state.memory.queue) if self.state.memory else 0
         if now != self.previous:
             self.previous = now
             self._discard()

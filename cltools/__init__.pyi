@@ -24,10 +24,7 @@ from cltools.evaluation import (
 from cltools.explorer import explore as explore
 from cltools.gradients import info_nce_gradients as info_nce_gradients
 from cltools.interop import ContrastiveLoss as ContrastiveLoss, as_metric_learning_miner as as_metric_learning_miner
-from cltools.interop.pairs import (
-    mine_hard_negatives_arguments as mine_hard_negatives_arguments,
-    mine_pairs as mine_pairs,
-)
+from cltools.interop.pairs import mine_pairs as mine_pairs
 from cltools.losses import LossSettings as LossSettings, info_nce as info_nce, negative_mass as negative_mass
 from cltools.mining import (
     AllNegatives as AllNegatives,

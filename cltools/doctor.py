@@ -68,7 +68,7 @@ def one_line(text: object) -> str:
     return " ".join(str(text).split())
 
 
-EXTRAS = ("", "train", "notebooks", "book")
+EXTRAS = ("", "train", "notebooks", "docs")
 """The extras that are checked, "" for the package's own requirements; not "dev", which is for its developers."""
 LOAD = "import torch; from torchvision.ops import nms; nms(torch.zeros(1, 4), torch.ones(1), 0.5)"
 """Calls a compiled function of torchvision, which fails if the versions do not match."""

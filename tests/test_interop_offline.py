@@ -33,10 +33,11 @@ from cltools import (
 )
 from cltools.contrast import contrastive_loss, mean_over_anchors
 from cltools.errors import CltoolsError
-from cltools.interop import mine_hard_negatives_arguments, mine_pairs
+from cltools.interop import mine_pairs
 from cltools.interop.pairs import QUANTILES, MinedPairs, pairs_of
 from cltools.losses import LossSettings
 from cltools.mining import AugmentedView, Band, DifficultAnchors, NegativeRule, Selection, Similarities, SoftenedBand
+from cltools.mining.bands import rank_count
 
 
 def at(*degrees: float) -> torch.Tensor:
@@ -416,6 +417,20 @@ def theirs(
     return found
 
 
+def arguments_of(rule: NegativeRule, keys: int) -> dict[str, Any]:
+    """Arguments with which sentence-transformers' function has a rule's candidates, keys on an edge aside."""
+    unranked = {"range_max": keys - 1}  # without it the function looks only at the closest few (its issue 3872)
+    if isinstance(rule, RankBand):
+        closest, last = rank_count(rule.drop_closest, keys), rank_count(rule.keep_within, keys)
+        return {"range_min": closest, "range_max": min(last, keys - 1)}
+    if isinstance(rule, CosineBand):
+        return unranked | {"max_score": rule.below, "min_score": rule.above}
+    if isinstance(rule, MarginBand):
+        margin = {"absolute_margin": rule.margin} if rule.relative is None else {"relative_margin": 1 - rule.relative}
+        return unranked | margin
+    return unranked
+
+
 @pytest.mark.parametrize(
     "rule",
     [
@@ -438,24 +453,8 @@ def test_mine_hard_negatives_has_the_same_candidates_by_these_arguments(rule: Ne
     positive = unit(z + 0.1 * g.standard_normal((20, 16)))
     corpus = np.concatenate([n, positive])
     mined = mine_pairs(z, positive, corpus, None, rule, negatives=3)
-    expected = theirs(z, positive, corpus, 3, **mine_hard_negatives_arguments(rule, len(corpus)))
+    expected = theirs(z, positive, corpus, 3, **arguments_of(rule, len(corpus)))
     assert [keys_of(mined, anchor) for anchor in range(20)] == expected and all(expected)
-
-
-def test_arguments_of_mine_hard_negatives() -> None:
-    assert mine_hard_negatives_arguments(RankBand(drop_closest=0.01, keep_within=0.1, by="anchor"), 1000) == {
-        "range_min": 10, "range_max": 100,
-    }  # fmt: skip
-    assert mine_hard_negatives_arguments(CosineBand(above=0.1, below=0.9, by="anchor"), 10) == {
-        "range_max": 9, "max_score": 0.9, "min_score": 0.1,
-    }  # fmt: skip
-    assert mine_hard_negatives_arguments(MarginBand(margin=0.1), 10) == {"range_max": 9, "absolute_margin": 0.1}
-    relative = mine_hard_negatives_arguments(MarginBand(relative=0.95), 10)
-    assert relative == {"range_max": 9, "relative_margin": pytest.approx(0.05)}
-    assert mine_hard_negatives_arguments(AllNegatives(), 10) == {"range_max": 9}
-    for rule in (RankBand(), CosineBand(), MarginBand(within=0.2), OracleNegatives()):
-        with pytest.raises(ValueError, match="no such arguments"):
-            mine_hard_negatives_arguments(rule, 10)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
+from waiting import Waits, no_waiting
 
 from cltools.config import Experiment, TrainingSettings
 from cltools.datasets import DataSettings, ImageSet
@@ -25,7 +26,6 @@ from cltools.mining import (
     similarities,
 )
 from cltools.mining.rules import rule_classes
-from cltools.testing import Waits, no_waiting
 from cltools.training.state import TrainState, new_train_state
 from cltools.training.step import Batch, train_step
 

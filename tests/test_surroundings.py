@@ -39,7 +39,6 @@ MODULES = ("losses", "gradients", "contrast", "queue", "views", "mining", "inter
 WITHOUT_NUMBERS = {
     "check_settings": "of words and one number",
     "full": "a change of type",
-    "mine_hard_negatives_arguments": "of settings",
     "check_seeds": "of folders",
     "figures": "a text",
     "over_seeds": "a text",

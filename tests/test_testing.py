@@ -86,12 +86,6 @@ def in_place(self: Any, s: Similarities, context: Context) -> Tensor:
     return torch.where(score.clamp_(max=0.3) < 0.3, 2, 3).to(torch.int8)
 
 
-def nonzero(self: Any, s: Similarities, context: Context) -> Tensor:
-    band = codes(2)(self, s, context)
-    row, key = (s.anchor_keys > 0.5).nonzero(as_tuple=True)
-    return torch.as_tensor(band.index_put_((row, key), torch.tensor(3, dtype=torch.int8)))
-
-
 def by_place(self: Any, s: Similarities, context: Context) -> Tensor:
     return (2 + torch.arange(s.own.shape[1]) % 2).to(torch.int8).expand_as(s.own).contiguous()
 
@@ -132,11 +126,6 @@ BROKEN_NEGATIVES: dict[str, tuple[Any, str]] = {
     "by the keys' place": (negative(judge=by_place), "another order"),
     "torch's own generator": (negative(judge=at_random), "context.generator"),
     "a generator of its own": (negative(judge=unseeded), "same seed"),
-    "waits": (negative(judge=nonzero), "waits for the device.*nonzero"),
-    "waits in weigh": (
-        negative(weigh=lambda self, s, kept, context: kept * float(kept.sum().item() > -1)),
-        "waits for the device",
-    ),
     "a weight below 0": (negative(weigh=lambda self, s, kept, context: s.anchor_keys.detach() * kept), "below 0"),
     "a weight that is no number": (negative(weigh=lambda self, s, kept, context: kept / 0.0 * 0), "not finite"),
     "weights of another shape": (negative(weigh=lambda self, s, kept, context: kept.sum(1).float()), "weigh"),
@@ -199,7 +188,6 @@ BROKEN_POSITIVES: dict[str, tuple[PositiveRule, str]] = {
     "a key beyond the last": (positive(lambda self, i, w: Mined(i + 1000, w)), "not there"),
     "an own key": (positive(mine=own_too), "own key"),
     "the first key": (positive(lambda self, i, w: Mined(0 * i, w)), "own key|another order"),
-    "waits": (positive(lambda self, i, w: Mined(i, w * bool((w >= 0).all()))), "waits"),
     "reads without declaring": (
         positive(mine=lambda self, s, context: (s.vectors[0], AugmentedView.mine(self, s, context))[1]),
         "reads vectors",

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 from torch import Tensor, nn
+from waiting import no_waiting
 
 from cltools.config import EvaluationSettings, Experiment, TrainingSettings
 from cltools.contrast import contrastive_loss
@@ -30,7 +31,6 @@ from cltools.mining import (
     RankBand,
     Selection,
 )
-from cltools.testing import no_waiting
 from cltools.training import Run, fit
 from cltools.training.fit import learning_rate
 from cltools.training.state import TrainState, new_train_state

@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from cltools.errors import CltoolsError, check_number, unknown
-from cltools.mining import KEPT, AllNegatives, AugmentedView, Band, CosineBand, MarginBand, RankBand, learns, rank_count
+from cltools.mining import KEPT, AllNegatives, AugmentedView, Band, CosineBand, MarginBand, RankBand, learns
 from cltools.mining.handed_in import Numbers, as_ids, as_labels, as_rows, seeded, to_length_1, torch_defaults, unit_rows
 from cltools.mining.rules import NegativeRule, PositiveRule, Rescalable, check_rules, check_temperature, reads_now
 from cltools.mining.selection import Selection, select
@@ -392,33 +392,3 @@ def settings_of(positive_rule: PositiveRule, rule: NegativeRule) -> dict[Band, s
     settings = {Band.HARD: hard or others, Band.EASY: easy or others, Band.OTHER: others}
     calls = {band: f"{type(rule).__name__}({name}=…)" if name else "the rule" for band, name in settings.items()}
     return calls | {Band.MINED: f"{type(positive_rule).__name__}{'(k=…)' if hasattr(positive_rule, 'k') else ''}"}
-
-
-def mine_hard_negatives_arguments(rule: NegativeRule, keys: int) -> dict[str, Any]:
-    """Return arguments with which sentence-transformers' `mine_hard_negatives` has the same candidates as a rule.
-
-    Exceptions are keys exactly on an edge, and relative margins with negative scores, for which its sign differed until
-    its issue 3819 was fixed. Its scores must be the anchor's cosines, and its corpus must contain each anchor's
-    positive. If the rule does not cut by rank, `range_max` is all of the corpus except the positive: without it, the
-    function looks only at the closest few texts (its issue 3872).
-
-    Args:
-        rule: a band by the anchor.
-        keys: number of texts in the corpus.
-
-    Raises:
-        ValueError: a rule that the function cannot express.
-    """
-    unranked = {"range_max": keys - 1}
-    if type(rule) is AllNegatives:
-        return unranked
-    if isinstance(rule, RankBand) and rule.by == "anchor":
-        closest, last = rank_count(rule.drop_closest, keys), rank_count(rule.keep_within, keys)
-        return {"range_min": closest, "range_max": min(last, keys - 1)}
-    if isinstance(rule, CosineBand) and rule.by == "anchor":
-        return unranked | {"max_score": rule.below, "min_score": rule.above}
-    if isinstance(rule, MarginBand) and rule.within is None:
-        if rule.relative is None:
-            return unranked | {"absolute_margin": rule.margin}
-        return unranked | {"relative_margin": 1 - rule.relative}
-    raise CltoolsError(f"{rule} has no such arguments; use ranks or cosines by='anchor', or margins without within.")

@@ -2,22 +2,11 @@
 
 from cltools.mining.bands import KEPT, Band, PerAnchor, PerKey, rank_count
 from cltools.mining.handed_in import Numbers, seeded
-from cltools.mining.negatives import (
-    AllNegatives,
-    CancelFalseNegatives,
-    CosineBand,
-    Debiased,
-    DifficultAnchors,
-    HardnessWeighted,
-    LearnedThreshold,
-    MarginBand,
-    MixedNegatives,
-    OracleNegatives,
-    RandomNegatives,
-    RankBand,
-    RingNegatives,
-    SoftenedBand,
-)
+
+from cltools.mining.negatives import (  # isort: skip
+    AllNegatives, CancelFalseNegatives, CosineBand, Debiased, DifficultAnchors, HardnessWeighted, LearnedThreshold,
+    MarginBand, MixedNegatives, OracleNegatives, RandomNegatives, RankBand, RingNegatives, SoftenedBand,
+)  # fmt: skip
 from cltools.mining.positives import AugmentedView, EveryKey, NearestKeys, OraclePositives
 from cltools.mining.rules import NEUTRAL, Context, Estimate, Mined, NegativeRule, PositiveRule, State, learns, reads_now
 from cltools.mining.selection import Selection, Terms, select, terms

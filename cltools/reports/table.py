@@ -295,7 +295,7 @@ def _source(record: RunRecord, report: Mapping[str, Any]) -> str:
     text = f"this run: {', then '.join(origins)}"
     for other in report.get("elsewhere", []):
         text += f"; {', '.join(FIGURES.get(name, name) for name in other['figures'])} by {_origin(other)}"
-    return text
+    return f"{text}; by hand: {', '.join(record.by_hand)}" if record.by_hand else text
 
 
 def _origin(environment: Mapping[str, Any]) -> str:

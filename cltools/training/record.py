@@ -247,6 +247,7 @@ class RunRecord:
         evaluations: by split, the report of `Run.evaluate` on the present encoder.
         given: descriptions of the parts passed to `fit` as objects, by name; with any, the experiment alone does not
             reproduce the run. Older records lack it.
+        by_hand: paths of entries that a person filled in, and no program.
     """
 
     experiment: Plain
@@ -261,6 +262,7 @@ class RunRecord:
     by_epoch: tuple[Measured, ...]
     evaluations: Mapping[str, Plain]
     given: Mapping[str, str] = field(default_factory=dict)
+    by_hand: tuple[str, ...] = ()
 
     @property
     def seed(self) -> int:
@@ -305,6 +307,7 @@ class RunRecord:
             by_epoch=tuple(known),
             evaluations={split: r for split, r in reports.items() if (r["epochs"], r.get("steps", 0)) == done},
             given=run.parts.given,
+            by_hand=before.by_hand if before else (),
         )  # fmt: skip
 
     def evaluated(self, report: Plain, present: Stretch) -> "RunRecord":

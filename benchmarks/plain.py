@@ -23,11 +23,21 @@ PARTS = ("selection", "loss", "step")
 
 
 def rank_edges(score: Tensor, own: Tensor, counts: Sequence[int]) -> list[Tensor]:
-    """Compute by torch's `kthvalue`, instead of NumPy's sort and `topk`."""
+    """Compute by torch's `kthvalue`, instead of NumPy's partition and of `largest`."""
     score = score.detach().masked_fill(own, -torch.inf)
     infinite = score.new_full((len(score), 1), torch.inf)
     ranks = [score.shape[1] - count + 1 for count in counts]
     return [score.kthvalue(r, dim=1, keepdim=True).values if r <= score.shape[1] else infinite for r in ranks]
+
+
+def own_last(score: Tensor, own: Tensor) -> Tensor:
+    """Fill by a mask, instead of writing to the few places of own keys."""
+    return score.masked_fill(own, -torch.inf)
+
+
+def largest(score: Tensor, count: int, *, ordered: bool = True) -> tuple[Tensor, Tensor]:
+    """Compute by torch's `topk`, instead of looking in the blocks with the largest maxima."""
+    return score.topk(count, dim=1, sorted=ordered)
 
 
 def band_codes(score: Tensor, *, hard: Tensor | None, easy: Tensor | None) -> Tensor:
@@ -65,6 +75,8 @@ def log_sum(cosine: Tensor, weight: Tensor | None, scale: float, slope: float) -
 
 VARIANTS: dict[str, tuple[Callable[..., Any], Callable[..., Any], str]] = {
     "rank_edges": (bands.rank_edges, rank_edges, "potential"),
+    "own_last": (bands.own_last, own_last, "potential"),
+    "largest": (bands.largest, largest, "potential"),
     "band_codes": (bands.band_codes, band_codes, "potential"),
     "other_codes": (bands.other_codes, other_codes, "oracle"),
     "rule_codes": (selection.rule_codes, rule_codes, "potential"),

@@ -37,7 +37,7 @@ TINY_WIDTHS = (32, 64, 128, 256)
 Backbone = Literal["tiny", "resnet18", "resnet50"]
 Images = UInt8[Tensor, "B 3 H W"] | Float[Tensor, "B 3 H W"]
 """Input of an encoder: uint8, or float in [0, 1]."""
-CHUNK = 1024  # images per chunk of pixel statistics: an int32 copy is 50 MB at 64×64
+CHUNK = 1024  # images per chunk of pixel statistics, whose channels are copied
 
 
 # backbones, [B, 3, H, W] normalised pixels → [B, D] features
@@ -337,11 +337,11 @@ def pixel_statistics(images: UInt8[Tensor, "N 3 H W"]) -> tuple[Float[Tensor, "3
     Sums are of integers, so the result does not depend on their order. A constant channel gets a deviation of one grey
     level, so that nothing is divided by zero.
     """
-    sums = torch.zeros(2, 3, dtype=torch.int64, device=images.device)
+    counts = torch.zeros(3, 256, dtype=torch.int64, device=images.device)
     for chunk in torch.split(images, CHUNK):
-        values = chunk.int()
-        sums += torch.stack([values.sum((0, 2, 3)), values.square().sum((0, 2, 3))])
-    mean, square = sums.double() / (images.numel() / 3)
+        counts += torch.stack([torch.bincount(channel.flatten(), minlength=256) for channel in chunk.unbind(1)])
+    level = torch.arange(256, device=images.device)
+    mean, square = ((counts * values).sum(1).double() / (images.numel() / 3) for values in (level, level.square()))
     std = (square - mean.square()).clamp(min=1.0).sqrt()
     return (mean / 255).float().view(3, 1, 1), (std / 255).float().view(3, 1, 1)
 

@@ -19,6 +19,7 @@ from torch.nn.functional import cross_entropy
 from cltools.errors import CltoolsError, check_number, unknown
 from cltools.evaluation.embed import accuracy, as_bank, as_features, as_queries, check_labels
 from cltools.mining.handed_in import Numbers, as_labels, as_rows, moderate, to_length_1, torch_defaults
+from cltools.mining.similarities import largest
 
 KnnProtocol = Literal["knn200", "knn10"]
 """knn200: 200 neighbours, votes e^{cos/0.1} (arXiv:1805.01978). knn10: 10 neighbours, one vote each."""
@@ -135,7 +136,7 @@ def knn_predict(
     with torch.autocast(bank.device.type, enabled=False):
         bank, queries = to_length_1(bank), to_length_1(queries)
         for part in torch.split(queries, max(1, CELLS // len(bank))):
-            cosine, index = (part @ bank.T).topk(k, dim=1)
+            cosine, index = largest(part @ bank.T, k)
             elected.append(_elected(cosine, class_index[index], len(classes), by_cosine=protocol == "knn200"))
     return classes[torch.cat(elected)]
 

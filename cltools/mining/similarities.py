@@ -96,7 +96,7 @@ def largest(
     On a CPU they are looked for in the `count` blocks of columns with the largest maxima, as they all lie there.
     """
     keys = score.shape[1]
-    width = math.isqrt(keys // max(1, count))
+    width = 1 << math.isqrt(keys // max(1, count)).bit_length()
     if width < 8 or not with_numpy(score):
         return score.topk(count, dim=1, sorted=ordered)
     whole = keys // width * width

@@ -16,6 +16,7 @@ from benchmarks.measuring import USUAL, AsRun, Work, markdown
 from benchmarks.steps import Workplace
 from cltools import losses
 from cltools.mining import Band, bands, selection
+from cltools.mining.similarities import largest as by_blocks, own_last as by_places
 from cltools.presets import laptop, preset
 
 KIND = "bench plain"
@@ -75,8 +76,8 @@ def log_sum(cosine: Tensor, weight: Tensor | None, scale: float, slope: float) -
 
 VARIANTS: dict[str, tuple[Callable[..., Any], Callable[..., Any], str]] = {
     "rank_edges": (bands.rank_edges, rank_edges, "potential"),
-    "own_last": (bands.own_last, own_last, "potential"),
-    "largest": (bands.largest, largest, "potential"),
+    "own_last": (by_places, own_last, "potential"),
+    "largest": (by_blocks, largest, "potential"),
     "band_codes": (bands.band_codes, band_codes, "potential"),
     "other_codes": (bands.other_codes, other_codes, "oracle"),
     "rule_codes": (selection.rule_codes, rule_codes, "potential"),

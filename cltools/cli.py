@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if "--debug" in common:
             raise
         path, reason = getattr(error, "filename", None), getattr(error, "strerror", None)
-        message = f"{path or 'The output'}: {reason}; check the path." if reason else f"{error}"
+        message = f"{path}: {reason}; check the path." if path else f"{reason or error}"
         print(f"cltools: {printable(message) or 'There is too little memory.'}", file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt as stopped:
@@ -134,8 +134,8 @@ def evaluate(
 
     Args:
         runs: The folder of a run, or one for each seed.
-        protocol: A kNN vote, the probe, the linear evaluation, fine-tuning on 1 or 10 % of the labels; "knn",
-            "finetune": both of that kind; "all"; or "default": kNN and, unless the run turns it off, the probe.
+        protocol: kNN; probe: logistic regression; linear: a layer by SGD; finetune: with 1 or 10 % of the labels;
+            "knn", "finetune": both of that kind; "all"; or "default": kNN and, unless the run turns it off, the probe.
         split: The test images; or "val": the held-out images, or those in the val/ of the image folder.
         images: Evaluate on the train/ and test/ images in this folder instead; nothing is written.
         linear_epochs: Number of epochs of the linear evaluation; by default the recipe's 100.
@@ -207,7 +207,7 @@ def table(records: Runs = (), references: bool = False) -> Answer:
     """Show the records of runs or comparisons as one Markdown table.
 
     Args:
-        records: Folders of runs, on any images; or files by `compare`, all of which share images and budget.
+        records: Folders of runs, on any images; or files by `compare`, with equal images and epochs.
         references: Show all published results with the runs, not just those on their images.
     """
     from cltools.reports.table import table as table_of

@@ -35,7 +35,7 @@ class TrainingSettings(Settings):
     mode: Mode = "moco"
     """Source of the keys: a queue filled by a momentum copy (MoCo), or the batch itself (SimCLR)."""
     symmetric: bool = True
-    """Whether both views serve as anchors in turn, against the same queue (MoCo)."""
+    """True: both views serve as anchors in turn, against the same queue (MoCo)."""
     epochs: Annotated[int, "a whole number of at least 1"] = 200
     """Number of passes over the training images."""
     batch: Annotated[int, "a whole number of at least 2"] = 256
@@ -95,7 +95,7 @@ class EvaluationSettings(Settings):
     protocol: Literal["knn200", "knn10"] = "knn200"
     """Protocol of the kNN evaluation during training."""
     probe: bool = True
-    """Whether to fit a linear probe in each report."""
+    """True: fit a linear probe in each report."""
     probe_l2: Annotated[float, "at least 0 and finite"] = 1e-3
     """L2 penalty of the probe on the mean loss (scikit-learn's C is 1/(probe_l2·N)), the same for every run."""
     test_limit: Annotated[int | None, "a whole number of at least 1"] = None
@@ -119,7 +119,7 @@ class OutsideSettings(Settings):
     optimizer: str | None = None
     """Called as `optimizer(parameters)` in place of SGD; for example, "torch.optim:AdamW"."""
     protocols: str | None = None
-    """Zero-argument callable returning a dict: history column → protocol, a function from run to number."""
+    """Zero-argument callable returning a dict: name in the history → function from run to number."""
     rules: tuple[str, ...] = ()
     """Modules that define rules, such as "my_rules" for my_rules.py; imported before a run's rules are looked up."""
 

@@ -57,7 +57,7 @@ def contrastive_loss(
             of a chunk is computed with its losses, so the keys may need none. None for all at once on a GPU, and for as
             many as suit the cache of a CPU. Values and gradients are equal up to rounding, but a rule that draws makes
             different draws.
-        observe: called with similarities and selection, once per chunk.
+        observe: called with similarities and selection, once per chunk; those of a chunk pass no gradient on.
         check: whether to check that vectors are finite and of unit length, see `cltools.mining.handed_in.check_unit`.
 
     Raises:
@@ -86,23 +86,20 @@ def contrastive_loss(
             observe(s, chosen)
         return info_nce(**terms(s, chosen), temperature=loss.temperature, form=loss.form, reduction="none")
 
-    chunk = chunk or _suiting(anchor, keys)
+    if chunk is None:
+        whole = anchor.device.type != "cpu" or keys.requires_grad or torch.compiler.is_compiling()
+        chunk = len(anchor) if whole else max(64, CHUNK_COSINES // max(1, len(keys)))
     if chunk >= len(anchor):
         return losses_of(anchor, positive)
-    chunks = [slice(start, start + chunk) for start in range(0, len(anchor), chunk)]
-    made = [_WithGradient.apply(anchor[rows], positive[rows], partial(losses_of, rows=rows)) for rows in chunks]
-    return torch.cat(made)
+    rows = [slice(start, start + chunk) for start in range(0, len(anchor), chunk)]
+    parts = [(anchor[each], positive[each], partial(losses_of, rows=each)) for each in rows]
+    if not torch.is_grad_enabled():
+        return torch.cat([losses(z, z_positive) for z, z_positive, losses in parts])
+    return torch.cat([_WithGradient.apply(*part) for part in parts])
 
 
-CACHED = 2**20
+CHUNK_COSINES = 2**20
 """Cosines of a chunk on a CPU: 4 MB, beside as much for what is computed of them (`python -m benchmarks costs`)."""
-
-
-def _suiting(anchor: Tensor, keys: Tensor) -> int:
-    """Return the number of anchors per chunk that suits the device."""
-    if anchor.device.type != "cpu" or keys.requires_grad or torch.compiler.is_compiling():
-        return len(anchor) + 1
-    return max(64, CACHED // max(1, len(keys)))
 
 
 class _WithGradient(torch.autograd.Function):
@@ -114,14 +111,14 @@ class _WithGradient(torch.autograd.Function):
         wanted = [x for x in leaves if x.requires_grad]
         with torch.set_grad_enabled(bool(wanted)):
             losses = losses_of(*leaves)
-            made = iter(torch.autograd.grad(losses.sum(), wanted) if wanted else ())
-        ctx.save_for_backward(*(next(made) if x.requires_grad else None for x in leaves))
+            gradients = iter(torch.autograd.grad(losses.sum(), wanted) if wanted else ())
+        ctx.save_for_backward(*(next(gradients) if x.requires_grad else None for x in leaves))
         return losses.detach()
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
-        return *(None if made is None else made * upstream[:, None] for made in ctx.saved_tensors), None
+        return *(None if each is None else each * upstream[:, None] for each in ctx.saved_tensors), None
 
 
 def mean_over_anchors(losses: PerAnchor, weights: Sequence[Tensor | None], ranks: Ranks = ALONE) -> Float[Tensor, ""]:

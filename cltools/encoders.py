@@ -236,7 +236,7 @@ def eval_mode(encoder: object) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class EncoderSettings(Settings):
-    """Architecture of the encoder (MoCo's CIFAR recipe by default)."""
+    """Architecture of the encoder (without a preset, that of MoCo's CIFAR recipe)."""
 
     backbone: Backbone = "resnet18"
     """Backbone for small images: "tiny" trains on a CPU; ResNets have a 3×3 stem of stride 1."""

@@ -173,15 +173,18 @@ def claimed(mark: Path, what: str, patience: float = 0.0) -> Iterator[None]:
         ValueError: another process or thread has claimed it; the message says which, and since when.
         OSError: the lock file cannot be written.
     """
-    marks: dict[Path, int] = vars(_own).setdefault("marks", {})
+    mark, marks = Path(os.path.abspath(mark)), vars(_own).setdefault("marks", {})
     if mark in marks and _is_locked_by(mark, marks[mark]):
         yield
         return
     path, until, file, announced = str(mark)[: -len(IN_USE) - 1] or ".", time.monotonic() + patience, None, False
     with _writing(path):
         created = [each for each in mark.parents if not each.exists()]  # the innermost first
-        mark.parent.mkdir(parents=True, exist_ok=True)
-        while (file := _hold(mark)) is None:
+        while True:
+            mark.parent.mkdir(parents=True, exist_ok=True)
+            with suppress(FileNotFoundError):  # another claim has just removed the folder
+                if (file := _hold(mark)) is not None:
+                    break
             time.sleep(0.05)
             with suppress(FileNotFoundError):  # the holder has just finished
                 by = mark.read_text(encoding="utf-8", errors="replace") or "another process"

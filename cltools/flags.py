@@ -148,22 +148,20 @@ class TrainFlags:
             raise CltoolsError(f"Name the preset before its flags: cltools train {self.preset} …")
         if self.print_config:
             return base.to_json().rstrip(), json.loads(base.to_json())
-        if len({*self.seeds}) < len(self.seeds):
-            raise CltoolsError(f"--seeds is {' '.join(map(str, self.seeds))}; give each seed once.")
         for out in (self._out(base.data.name, seed) for seed in self.seeds if self.out and not self.resume):
             if any((out / file).exists() for file in FILES):
                 raise FileExistsError(f"{out} already holds a run. Add --resume, or use another folder.")
         split = _split_to_evaluate(base)
         with joined() as ranks:
-            start = Run.load(self.start_from) if self.start_from else None
-            trained = [self._trained(replace(base, seed=seed), ranks, start) for seed in self.seeds or (base.seed,)]
+            start, seeds = Run.load(self.start_from) if self.start_from else None, self.seeds or (base.seed,)
+            trained = [self._trained(replace(base, seed=seed), ranks, start) for seed in dict.fromkeys(seeds)]
         if not ranks.first:
             return None
         lines, plain, reports = [], [], [_report(run, split) for run in trained]
         for run, report in zip(trained, reports, strict=True):
             epochs, path = len(run.history.rows), f"{run.path}".removeprefix(f"{Path.cwd()}{os.sep}")
-            line = f"{path}: {epochs} epoch{'s' * (epochs != 1)}"
-            lines.append(f"{line}; {split}: {figures(report)}" if report else line)
+            judged = f"; {split}: {figures(report)}" * bool(report)
+            lines.append(f"{path}: {epochs} epoch{'s' * (epochs != 1)}{judged}")
             plain.append({"run": path, "epochs": epochs, "report": report})
         if len(reports) > 1 and all(reports):
             lines.append(over_seeds(reports))
@@ -262,7 +260,8 @@ class MineFlags:
     """Mine negatives from embeddings in files; write a table of pairs, and report why candidates were dropped."""
 
     anchors: tyro.conf.Positional[str]
-    """Anchors, one per row: .npy, .npz or .parquet. FILE:NAME picks an array or column; FILE:NAME,NAME,… several."""
+    """Anchors, one per row: .npy, .npz or .parquet. FILE:NAME picks an array or column; FILE:X,Y,… a column per
+    dimension."""
     positive: tyro.conf.Positional[str]
     """The known positive of each anchor, in the same order."""
     corpus: tyro.conf.Positional[str]
@@ -317,7 +316,7 @@ def _embeddings(given: str) -> Any:
     """Read embeddings from FILE, FILE:NAME, or a table's columns FILE:NAME,NAME,…."""
     from cltools.snapshot.reading import read_embeddings
 
-    named = re.fullmatch(r"(.+?\.(?:npz|parquet)):(.+)", given)
+    named = re.fullmatch(r"(.+?\.(?i:npz|parquet)):(.+)", given)
     file, name = named.groups() if named else (given, None)
     try:
         return read_embeddings(file, vectors=name.split(",") if name and "," in name else name)[0]

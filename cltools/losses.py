@@ -38,7 +38,8 @@ class LossSettings(Settings):
     temperature: Annotated[float, "above 0, a number from 1e-6 to 1e6", NO_GRADIENT] = 0.2
     """Temperature by which cosines are divided; above 0."""
     form: Form = "sep"
-    """Several positives: a term each ("sep"), summed in the log ("in") or outside it ("out"); "decoupled": DCL."""
+    """Several positives: one per denominator ("sep"), all in each ("out"), summed in the log ("in"); "decoupled":
+    DCL."""
 
 
 def check_settings(temperature: float, form: str) -> float:

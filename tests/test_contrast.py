@@ -267,3 +267,29 @@ def test_a_chunk_is_computed_again_with_its_draws_however_often_the_backward_pas
     for gradient in found:
         torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-5)
     assert len(shown) == 3 and torch.equal(generator.get_state(), stands)
+
+
+@pytest.mark.parametrize("surroundings", [torch.no_grad, torch.inference_mode])
+def test_chunks_give_losses_alone_where_no_gradient_is_wanted(surroundings: Any) -> None:
+    given = batch(anchors=130, keys=20_000)
+    vectors = [given[key] for key in ("anchor", "positive", "keys")]
+    rules = NearestKeys(), RankBand(), LossSettings()
+    expected = contrastive_loss(*vectors, *rules, ids=given["ids"]).detach()
+    with surroundings():
+        losses = contrastive_loss(*vectors, *rules, ids=given["ids"])
+    assert torch.equal(losses, expected) and not losses.requires_grad
+
+
+def test_another_default_device_changes_nothing_where_keys_are_many() -> None:
+    given = batch(anchors=130, keys=20_000)
+    vectors = [given[key] for key in ("anchor", "positive", "keys")]
+    rules = NearestKeys(), RankBand(), LossSettings()
+    expected = contrastive_loss(*vectors, *rules, ids=given["ids"])
+    with torch.device("meta"):
+        assert torch.equal(contrastive_loss(*vectors, *rules, ids=given["ids"]), expected)
+
+
+def test_no_anchors_have_no_losses() -> None:
+    given = batch(anchors=0, keys=2_000)
+    vectors = [given[key] for key in ("anchor", "positive", "keys")]
+    assert contrastive_loss(*vectors, NearestKeys(), RankBand(), LossSettings(), ids=given["ids"]).shape == (0,)

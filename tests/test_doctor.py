@@ -93,7 +93,7 @@ def test_a_python_that_does_not_fit_is_a_problem(monkeypatch: pytest.MonkeyPatch
         ("torch>=2.6", "2.6.0+cpu", "ok"), ("torch>=2.6", "2.6.0rc1", "problem"), ("torch>=2.6", "2.7.0rc1", "ok"),
         ("torch>=2.6", None, "problem"), ("torch>=2.6", "unknown", "problem"),
         ("plotly<8,>=6.1; extra == 'notebooks'", "8.0", "problem"), ("pytest>=8; extra == 'dev'", None, None),
-        ("plotly<8,>=6.1; extra == 'notebooks'", None, "problem"), ("tqdm>=9; extra == 'book'", None, "note"),
+        ("plotly<8,>=6.1; extra == 'notebooks'", None, "problem"), ("tqdm>=9; extra == 'docs'", None, "note"),
     ],
 )  # fmt: skip
 def test_a_dependency_is_there_fits_or_is_named(

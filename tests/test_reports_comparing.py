@@ -30,7 +30,7 @@ from cltools.mining import (
 )
 from cltools.presets import IMAGES, METHODS, preset
 from cltools.reports import comparing
-from cltools.reports.arms import BASELINE, AtRandom, arms_of, grid_of
+from cltools.reports.arms import BASELINE, RandomPositives, arms_of, grid_of
 from cltools.reports.comparing import CompareFlags, compare
 from cltools.reports.table import table
 from cltools.testing import check_rule
@@ -100,7 +100,7 @@ def test_a_grid_has_a_band_a_pair_and_as_many_keys_by_chance() -> None:
 
 def test_a_control_mines_as_many_random_keys_with_the_weights_of_its_rule() -> None:
     rule = NearestKeys(k=4, min_weight="mean", start=0.3)
-    control = AtRandom(rule, start=rule.start)
+    control = RandomPositives(rule, start=rule.start)
     check_rule(control)
     assert from_plain(PositiveRule, to_plain(control), "x") == control and control.at(0.2).strength == 0
     z, keys = (normalize(torch.randn(n, 8, generator=torch.Generator().manual_seed(n)), dim=1) for n in (30, 400))
@@ -500,3 +500,14 @@ def test_equal_seeds_make_equal_warm_starts(done: tuple[Path, dict[str, Any]], t
     for row, other in zip(done[1]["rows"], again["rows"], strict=True):
         assert {**row, "seconds": 0} == {**other, "seconds": 0}
     assert torch.get_num_threads() == again["hardware"]["threads"]
+
+
+def test_a_control_is_as_sparse_as_its_rule_and_none_where_that_diverged() -> None:
+    flags = CompareFlags("digits", Path("x.json"), rules=("RingNegatives",))
+    rows = [{"arm": BASELINE, "kept": 0.9}, {"arm": "RingNegatives", "kept": 0.0}]
+    assert flags.matched("RingNegatives", rows).negatives == RandomNegatives(1e-6)
+    with pytest.raises(FloatingPointError, match="RingNegatives or moco diverged"):
+        flags.matched("RingNegatives", [rows[0], {"arm": "RingNegatives", "kept": None}])
+    for more in ({"only": ("moco",)}, {"vary": ("loss.temperature", "1")}):
+        with pytest.raises(ValueError, match="each with its control"):
+            CompareFlags("digits", Path("x.json"), rules=("RingNegatives",), **more)

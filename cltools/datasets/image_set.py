@@ -24,7 +24,7 @@ class DataSettings(Settings):
     Attributes:
         name: A name from `image_sets()` or the path of a folder with images.
         root: Folder of downloads and image folders; None means $CLTOOLS_DATA or, if unset, `data`.
-        download: Whether to download missing archives.
+        download: True: download missing archives.
         limit: Maximum number of training images, drawn at random; None for all.
         size: Scale the shorter side to this many pixels and crop the centre square; None keeps the images unchanged.
         holdout: Share of the training images held out as split "val", on which you then choose all settings.

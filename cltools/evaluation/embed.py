@@ -5,6 +5,7 @@ The checks are shared by all measurements, so that no figure is computed from in
 Legend: N images, C channels or classes, H height, W width, D features, Q test images.
 """
 
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeGuard, cast, runtime_checkable
@@ -79,8 +80,8 @@ def embed(
             try:
                 features = read(x)
             except RuntimeError as error:
-                if type(error) is not RuntimeError:  # such as torch.OutOfMemoryError
-                    raise
+                if type(error) is not RuntimeError or not re.search("size|shape|channel|type|dim", str(error)):
+                    raise  # the encoder's own error, and not one of torch about the input
                 wrong = f"The encoder cannot read {x.dtype} {[*x.shape]} ({error})"
                 raise CltoolsError(f"{wrong}; give images [N, C, H, W] as in training, and encoder.float().") from error
             known = isinstance(features, Tensor)

@@ -73,9 +73,9 @@ class RankBand(ByCloseness, Moving, Rescalable, NegativeRule):
     keep_within: Annotated[float, "a number between 0 and 1"] = 0.5
     """Share of all K keys, counted from the closest, beyond which a key is too easy; 1 drops none."""
     by: Literal["positive", "anchor", "force"] = "positive"
-    """Rank by cosine to the positive or the anchor, or by the force on the anchor, p·√(1−c²)/τ."""
+    """Rank by cosine to the positive or the anchor, or by the force on the anchor."""
     rescale: bool = False
-    """Weight kept keys by (keys of other images, unmined) / (keys kept)."""
+    """Weight kept keys by (keys neither of the anchor's image nor mined) / (keys kept)."""
     drop_closest_from: Annotated[float | None, "a number between 0 and 1"] = None
     """Initial value of `drop_closest`; None for a constant edge."""
     keep_within_from: Annotated[float | None, "a number between 0 and 1"] = None
@@ -110,7 +110,7 @@ class CosineBand(ByCloseness, Moving, Rescalable, NegativeRule):
     by: Literal["positive", "anchor"] = "positive"
     """Cosine that is compared: z'·n or z·n."""
     rescale: bool = False
-    """Weight kept keys by (keys of other images, unmined) / (keys kept)."""
+    """Weight kept keys by (keys neither of the anchor's image nor mined) / (keys kept)."""
     above_from: Annotated[float | None, "between -1 and 1"] = None
     """Initial value of `above`; None for a constant edge."""
     below_from: Annotated[float | None, "between -1 and 1"] = None
@@ -147,7 +147,7 @@ class MarginBand(Moving, Rescalable, NegativeRule):
     within: Annotated[float | None, "above 0 and at most 4"] = None
     """Difference of cosines below the top beyond which a key is too easy; None cuts nothing."""
     rescale: bool = False
-    """Weight kept keys by (keys of other images, unmined) / (keys kept)."""
+    """Weight kept keys by (keys neither of the anchor's image nor mined) / (keys kept)."""
     margin_from: Annotated[float | None, "between -2 and 2"] = None
     """Initial value of `margin`; None for a constant edge."""
     relative_from: Annotated[float | None, "at least 0 and finite"] = None
@@ -397,7 +397,7 @@ class RandomNegatives(Moving, Rescalable, NegativeRule):
     share: Annotated[float, "above 0 and at most 1"] = 0.5
     """Share of all keys that is kept, counted as in a rank band."""
     rescale: bool = False
-    """Weight kept keys by (keys of other images, unmined) / (keys kept)."""
+    """Weight kept keys by (keys neither of the anchor's image nor mined) / (keys kept)."""
     share_from: Annotated[float | None, "above 0 and at most 1"] = None
     """Initial value of `share`, to match a band whose edges move; None for a constant share."""
     anneal: Annotated[float, "above 0 and at most 1"] = 0.5
@@ -417,7 +417,7 @@ class OracleNegatives(Rescalable, NegativeRule):
     share: Annotated[float, "a number between 0 and 1"] = 1.0
     """Share of the same-class keys that is dropped; below 1 each is dropped at random with this probability."""
     rescale: bool = False
-    """Weight kept keys by (keys of other images, unmined) / (keys kept)."""
+    """Weight kept keys by (keys neither of the anchor's image nor mined) / (keys kept)."""
 
     reads = frozenset({"same_class"})
 

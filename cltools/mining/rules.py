@@ -101,7 +101,10 @@ class NegativeRule(Rule):
         return self
 
     def judge(self, s: Similarities, context: Context) -> Int8[Tensor, "B K"]:
-        """Return the code of each key: EASY, POTENTIAL, HARD or OTHER. `select` assigns those of own and mined keys."""
+        """Return the code of each key: EASY, POTENTIAL, HARD or OTHER. `select` assigns those of own and mined keys.
+
+        As in all hooks of a rule, a row must not depend on the other anchors: they may be in another chunk.
+        """
         raise chooses_nothing(self, "judge")
 
     def weigh(self, s: Similarities, kept: Bool[Tensor, "B K"], context: Context) -> Float[Tensor, "B K"] | None:

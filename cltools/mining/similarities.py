@@ -93,22 +93,21 @@ def largest(
 ) -> tuple[Float[Tensor, "B P"], Int[Tensor, "B P"]]:
     """Return the largest scores of each row and their indices, as `topk` does.
 
-    On a CPU they are looked for in the `count` blocks of columns with the largest maxima, as they all lie there.
+    On a CPU only the `count` blocks of columns with the largest maxima are searched: no other block can hold one.
     """
-    keys = score.shape[1]
-    width = 1 << math.isqrt(keys // max(1, count)).bit_length()
+    width = 1 << math.isqrt((keys := score.shape[1]) // max(1, count)).bit_length()
     if width < 8 or not with_numpy(score):
         return score.topk(count, dim=1, sorted=ordered)
     whole = keys // width * width
-    block = score[:, :whole].view(len(score), -1, width).amax(2).topk(count, dim=1, sorted=False).indices
-    columns = (block[:, :, None] * width + torch.arange(width)).flatten(1)
-    columns = torch.cat([columns, torch.arange(whole, keys).expand(len(score), -1)], dim=1)
+    block = score[:, :whole].view(len(score), whole // width, width).amax(2).topk(count, dim=1, sorted=False).indices
+    columns = (block[:, :, None] * width + torch.arange(width, device=score.device)).flatten(1)
+    columns = torch.cat([columns, torch.arange(whole, keys, device=score.device).expand(len(score), -1)], dim=1)
     best, index = score.gather(1, columns).topk(count, dim=1, sorted=ordered)
     return best, columns.gather(1, index)
 
 
 WITH_NUMPY = frozenset({"cpu"})
-"""Types of devices on which NumPy does what it does several times faster (`python -m benchmarks plain`)."""
+"""Types of devices on which NumPy replaces slower functions of torch (`python -m benchmarks plain`)."""
 
 
 def with_numpy(x: Tensor) -> bool:

@@ -85,7 +85,7 @@ def grid_of(moco: Experiment, drop_closest: Sequence[float], keep_within: Sequen
 
 
 @dataclass(frozen=True)
-class AtRandom(mining.PositiveRule):
+class RandomPositives(mining.PositiveRule):
     """The control of a positive rule: random keys in place of those that it mines, as many and with its weights."""
 
     of: mining.PositiveRule = field(default_factory=mining.NearestKeys)
@@ -94,6 +94,10 @@ class AtRandom(mining.PositiveRule):
     def reads(self) -> frozenset[str]:
         """The fields that the rule reads."""
         return self.of.reads
+
+    def at(self, progress: float) -> "RandomPositives":
+        """Return the control of the rule in force at this share of training."""
+        return replace(super().at(progress), of=self.of.at(progress))
 
     def mine(self, s: mining.Similarities, context: mining.Context) -> mining.Mined:
         """Return random keys with the rule's weights; that of an own key goes to the augmented view."""
@@ -124,7 +128,7 @@ def own_arms(moco: Experiment, rules: Sequence[str], images: ImagePreset) -> dic
         if isinstance(rule, mining.NegativeRule):
             arms[name] = replace(moco, negatives=fitted(rule, images))
         else:
-            control = AtRandom(rule, start=rule.start, ramp=rule.ramp, strength=rule.strength)
+            control = RandomPositives(rule, start=rule.start, ramp=rule.ramp, strength=rule.strength)
             arms |= {name: replace(moco, positives=rule), f"random-as-{name}": replace(moco, positives=control)}
     return arms
 

@@ -67,7 +67,7 @@ class CompareFlags(Settings):
     imports: Annotated[tuple[str, ...], tyro.conf.arg(name="import")] = ()
     """Modules that define your own rules."""
     rules: tuple[str, ...] = ()
-    """Train the baseline with each of these rules, by class name; by default, all presets and controls."""
+    """Train `moco`, the baseline, with each of these rules, by class name; by default, all presets and controls."""
     vary: tuple[str, ...] = ()
     """Train with several values of a setting: its path, then the values, such as loss.temperature 0.1 0.2 0.5. The
     setting is varied in the arms named by --only, or else in the baseline."""
@@ -82,7 +82,7 @@ class CompareFlags(Settings):
     only: tuple[str, ...] = ()
     """Train only these arms and the baseline; by default all arms."""
     drop_closest: tuple[float, ...] = ()
-    """With --keep-within: compare bands that drop these shares of closest keys, and random keys as controls."""
+    """With --keep-within: train a band for each pair of a dropped share and an end, and random controls."""
     keep_within: tuple[float, ...] = ()
     """With --drop-closest: shares of closest keys at which the bands end."""
     holdout: float = 0.0
@@ -117,9 +117,10 @@ class CompareFlags(Settings):
             raise CltoolsError(f"compare: vary is {self.vary[0]}; add its values, such as: {self.vary[0]} 0.1 0.2")
         if len(self.given) % 2:
             raise CltoolsError(f"compare: set is {' '.join(self.given)}; give pairs of a path and a value.")
-        for path in (*self.vary[:1], *self.given[::2]):
-            if path in FIXED or path.startswith("outside."):
-                raise CltoolsError(f"compare sets {path} itself; see the flags of cltools compare --help.")
+        if own := [path for path in (*self.vary[:1], *self.given[::2]) if path.startswith((*FIXED, "outside."))]:
+            raise CltoolsError(f"compare sets {own[0]} itself; see the flags of cltools compare --help.")
+        if self.rules and (self.only or self.vary):
+            raise CltoolsError("compare: rules names all arms, each with its control; leave out only and vary.")
         if not self.seeds:
             raise CltoolsError("compare: seeds is empty; name at least one.")
         if bool(self.drop_closest) != bool(self.keep_within):
@@ -157,12 +158,16 @@ class CompareFlags(Settings):
     def matched(self, rule: str, rows: Sequence[Mapping[str, Any]]) -> Experiment:
         """Return a control that keeps a random share of keys: the share that the rule's arm kept of the baseline's.
 
-        Both are counted over the last epoch of their first row. If the arm diverged, all keys are kept.
+        Both are counted over the last epoch of their first row.
+
+        Raises:
+            FloatingPointError: one of them has no row, because it diverged.
         """
-        kept = {row["arm"]: row["kept"] for row in reversed(rows) if row.get("kept")}
-        share = min(1.0, kept[rule] / kept[BASELINE]) if {rule, BASELINE} <= kept.keys() else 1.0
-        moco = preset(f"{self.images}-{BASELINE}", self.folder)
-        return self.budgeted(replace(moco, negatives=RandomNegatives(share)), self.epochs)
+        kept = {row["arm"]: row["kept"] for row in reversed(rows) if row.get("kept") is not None}
+        if not {rule, BASELINE} <= kept.keys():
+            raise FloatingPointError(f"It has no share to keep, because {rule} or {BASELINE} diverged.")
+        share = min(1.0, max(1e-6, kept[rule] / kept[BASELINE]))
+        return self.budgeted(replace(self.arms()[BASELINE], negatives=RandomNegatives(share)), self.epochs)
 
     def budgeted(self, experiment: Experiment, epochs: int) -> Experiment:
         """Return the experiment with this budget; how often it is evaluated does not affect training."""
@@ -212,10 +217,10 @@ def compare(flags: CompareFlags) -> dict[str, Any]:
             if warm is None or warm.experiment.seed != seed:
                 warm = warm_start(flags, seed, images)
                 _check_same_start(flags.out, record["warm_starts"], warm)
-            if name in controls:
-                experiments[name] = flags.matched(controls[name], record["rows"])
-                record["arms"][name] = [each.to_plain() for each in differences(baseline, experiments[name])]
             try:
+                if name in controls:
+                    experiments[name] = flags.matched(controls[name], record["rows"])
+                    record["arms"][name] = [each.to_plain() for each in differences(baseline, experiments[name])]
                 row = train_arm(name, replace(experiments[name], seed=seed), warm, images, test)
                 outcome = ", ".join(f"{figure} {row[figure]:.1f}" for figure in FIGURES)
             except FloatingPointError as error:  # also a result; a diverged warm start ends the comparison

@@ -17,7 +17,7 @@ def loaded(path: Path, images: Path | None = None, device: str = "auto") -> Run:
     run = Run.load(path, device=resolve_device(device))
     if images is None:
         return run
-    data = replace(run.experiment.data, name=str(images), limit=None)
+    data = replace(run.experiment.data, name=str(images))
     experiment = replace(run.experiment, data=data, outside=replace(run.experiment.outside, images=None))
     return replace(run, experiment=experiment, path=None, images=run.images and replace(run.images, given=False))
 

@@ -3,6 +3,7 @@
 Legend: N rows, d embedding.
 """
 
+import re
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import groupby
@@ -172,7 +173,7 @@ def _candidates(columns: Mapping[str, Any]) -> tuple[list[str], dict[str, list[s
     """
     lists = [name for name, each in columns.items() if each.dtype == object and any(map(_is_list, each))]
     kinds = {name: each.dtype.kind for name, each in columns.items() if each.dtype.kind in "fiu"}
-    stems = {name: name.rstrip("0123456789") for name in kinds}
+    stems = {name: re.sub(r"(?<!\d)\d{1,9}$", "", name) for name in kinds}
     numbered = sorted((stem, int(name[len(stem) :]), name) for name, stem in stems.items() if name != stem)
     runs = groupby(enumerate(numbered), lambda each: (each[1][0], each[1][1] - each[0]))
     found = [[name for _, (*_, name) in run] for _, run in runs]

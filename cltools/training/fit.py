@@ -130,8 +130,6 @@ def fit(
             _say(ranks, f"{path} is finished: {checkpoint.epoch} epochs are done. Nothing was changed.")
             return Run.load(checkpoint.path.parent, backbone=backbone, views=views)
     if path is not None:
-        if os.path.exists(path) and not os.path.isdir(path):  # neither raises for any name
-            raise FileExistsError(f"{path} is a file; give a folder for the run.")
         experiment.to_json()  # before training: a failure afterwards would lose the result
     # If the first process may not write, torchrun ends the others as well.
     lock = claimed(path / IN_USE, command()) if path is not None and ranks.first else nullcontext()

@@ -326,7 +326,8 @@ class RunRecord:
             elsewhere.append({"figures": figures, **present.environment})
         if elsewhere:
             merged["elsewhere"] = elsewhere
-        return replace(self, evaluations={**self.evaluations, report["split"]: merged})
+        by_hand = tuple(each for each in self.by_hand if each != f"evaluations.{report['split']}")
+        return replace(self, evaluations={**self.evaluations, report["split"]: merged}, by_hand=by_hand)
 
     def to_plain(self) -> dict[str, Any]:
         """Return the record as a JSON object."""

@@ -119,7 +119,7 @@ class OutsideSettings(Settings):
     optimizer: str | None = None
     """Called as `optimizer(parameters)` in place of SGD; for example, "torch.optim:AdamW"."""
     protocols: str | None = None
-    """Zero-argument callable returning a dict: name in the history → function from run to number."""
+    """Zero-argument callable returning a dict: extra history column → function from run to number."""
     rules: tuple[str, ...] = ()
     """Modules that define rules, such as "my_rules" for my_rules.py; imported before a run's rules are looked up."""
 

@@ -160,8 +160,7 @@ class TrainFlags:
         lines, plain, reports = [], [], [_report(run, split) for run in trained]
         for run, report in zip(trained, reports, strict=True):
             epochs, path = len(run.history.rows), f"{run.path}".removeprefix(f"{Path.cwd()}{os.sep}")
-            judged = f"; {split}: {figures(report)}" * bool(report)
-            lines.append(f"{path}: {epochs} epoch{'s' * (epochs != 1)}{judged}")
+            lines.append(f"{path}: {epochs} epoch{'s' * (epochs != 1)}{f'; {split}: {figures(report)}' * bool(report)}")
             plain.append({"run": path, "epochs": epochs, "report": report})
         if len(reports) > 1 and all(reports):
             lines.append(over_seeds(reports))

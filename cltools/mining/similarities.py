@@ -5,7 +5,7 @@ Legend: B anchors, K keys, d embedding.
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -62,7 +62,12 @@ class Similarities:
             if getattr(self, each) is None:
                 raise CltoolsError(f"{name} reads {each}, which these similarities lack: {HOW_TO_GIVE[each]}.")
         seen = object.__new__(_Declared)
-        vars(seen).update({f.name: getattr(self, f.name) for f in fields(self)}, _rule=name, _reads=reads)
+        for entry, value in {
+            **vars(self),
+            "_rule": name,
+            "_reads": reads,
+        }.items():  # vars(seen) is no dict of a compiler
+            object.__setattr__(seen, entry, value)
         return seen
 
 

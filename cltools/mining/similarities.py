@@ -62,11 +62,8 @@ class Similarities:
             if getattr(self, each) is None:
                 raise CltoolsError(f"{name} reads {each}, which these similarities lack: {HOW_TO_GIVE[each]}.")
         seen = object.__new__(_Declared)
-        for entry, value in {
-            **vars(self),
-            "_rule": name,
-            "_reads": reads,
-        }.items():  # vars(seen) is no dict of a compiler
+        # One by one, because a compiler does not follow vars(seen).update.
+        for entry, value in {**vars(self), "_rule": name, "_reads": reads}.items():
             object.__setattr__(seen, entry, value)
         return seen
 

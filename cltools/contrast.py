@@ -98,8 +98,8 @@ def contrastive_loss(
     return torch.cat([_WithGradient.apply(*part) for part in parts])
 
 
-CHUNK_COSINES = 2**20
-"""Cosines of a chunk on a CPU: 4 MB, beside as much for what is computed of them (`python -m benchmarks costs`)."""
+CHUNK_COSINES = 3 * 2**19
+"""Cosines of a chunk on a CPU: 6 MB, beside as much for what is computed of them (`python -m benchmarks costs`)."""
 
 
 class _WithGradient(torch.autograd.Function):

@@ -148,13 +148,14 @@ class TrainFlags:
             raise CltoolsError(f"Name the preset before its flags: cltools train {self.preset} …")
         if self.print_config:
             return base.to_json().rstrip(), json.loads(base.to_json())
-        for out in (self._out(base.data.name, seed) for seed in self.seeds if self.out and not self.resume):
+        seeds = dict.fromkeys(self.seeds or (base.seed,))
+        for out in (self._out(base.data.name, seed) for seed in seeds if self.out and not self.resume):
             if any((out / file).exists() for file in FILES):
                 raise FileExistsError(f"{out} already holds a run. Add --resume, or use another folder.")
         split = _split_to_evaluate(base)
         with joined() as ranks:
-            start, seeds = Run.load(self.start_from) if self.start_from else None, self.seeds or (base.seed,)
-            trained = [self._trained(replace(base, seed=seed), ranks, start) for seed in dict.fromkeys(seeds)]
+            start = Run.load(self.start_from) if self.start_from else None
+            trained = [self._trained(replace(base, seed=seed), ranks, start) for seed in seeds]
         if not ranks.first:
             return None
         lines, plain, reports = [], [], [_report(run, split) for run in trained]

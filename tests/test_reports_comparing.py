@@ -511,3 +511,23 @@ def test_a_control_is_as_sparse_as_its_rule_and_none_where_that_diverged() -> No
     for more in ({"only": ("moco",)}, {"vary": ("loss.temperature", "1")}):
         with pytest.raises(ValueError, match="each with its control"):
             CompareFlags("digits", Path("x.json"), rules=("RingNegatives",), **more)
+
+
+def test_a_record_with_a_control_of_a_diverged_rule_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained = comparing.train_arm
+
+    def diverges(name: str, *rest: Any, **named: Any) -> dict[str, Any]:
+        if name == "RingNegatives":
+            raise FloatingPointError("The loss was not finite at step 1")
+        return trained(name, *rest, **named)
+
+    monkeypatch.setattr(comparing, "train_arm", diverges)
+    given = ("data.limit", "256", "evaluation.probe", "false")
+    flags = CompareFlags(
+        "digits", tmp_path / "x.json", rules=("RingNegatives",), epochs=1, warm_epochs=1, given=given, device="cpu"
+    )
+    rows = {row["arm"]: row for row in compare(flags)["rows"]}
+    assert "RingNegatives or moco diverged" in rows["random-as-RingNegatives"]["diverged"]
+    assert compare(flags)["rows"] == [*rows.values()] and "diverged 1" in table([flags.out])

@@ -5,7 +5,6 @@ The checks are shared by all measurements, so that no figure is computed from in
 Legend: N images, C channels or classes, H height, W width, D features, Q test images.
 """
 
-import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeGuard, cast, runtime_checkable
@@ -80,7 +79,7 @@ def embed(
             try:
                 features = read(x)
             except RuntimeError as error:
-                if type(error) is not RuntimeError or not re.search("size|shape|channel|type|dim", str(error)):
+                if type(error) is not RuntimeError or not any(word in str(error) for word in ("size", "shape", "type")):
                     raise  # the encoder's own error, and not one of torch about the input
                 wrong = f"The encoder cannot read {x.dtype} {[*x.shape]} ({error})"
                 raise CltoolsError(f"{wrong}; give images [N, C, H, W] as in training, and encoder.float().") from error

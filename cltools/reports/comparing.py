@@ -152,8 +152,7 @@ class CompareFlags(Settings):
 
     def controls(self) -> dict[str, str]:
         """Return, for each of the user's negative rules, the names of its random control and of the rule's arm."""
-        known = rule_classes(NegativeRule)
-        return {f"random-as-{name}": name for name in self.rules if name in known}
+        return {f"random-as-{name}": name for name in self.rules if name in rule_classes(NegativeRule)}
 
     def matched(self, rule: str, rows: Sequence[Mapping[str, Any]]) -> Experiment:
         """Return a control that keeps a random share of keys: the share that the rule's arm kept of the baseline's.
@@ -217,6 +216,7 @@ def compare(flags: CompareFlags) -> dict[str, Any]:
             if warm is None or warm.experiment.seed != seed:
                 warm = warm_start(flags, seed, images)
                 _check_same_start(flags.out, record["warm_starts"], warm)
+            record["arms"].setdefault(name, [])  # of a control whose rule has diverged nothing else is known
             try:
                 if name in controls:
                     experiments[name] = flags.matched(controls[name], record["rows"])
@@ -252,7 +252,7 @@ def train_arm(
     train, held_out = training_images(arm, images)
     judged = test if test is not None else held_out
     assert judged is not None
-    measured, last = evaluate(run.encoder, train, judged, arm.evaluation), run.history.rows[-1]
+    measured, last = evaluate(run.encoder, train, judged, arm.evaluation, FIGURES), run.history.rows[-1]
     return {
         "arm": name,
         "seed": arm.seed,

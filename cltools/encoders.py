@@ -20,7 +20,8 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from itertools import product
+from typing import Annotated, Any, Literal
 
 import torch
 from jaxtyping import Float, UInt8
@@ -91,30 +92,77 @@ class GroupedBatchNorm(nn.BatchNorm2d):
         groups = self.stacking.groups(len(input))
         if groups == 1:
             return F.batch_norm(input, mean, var, self.weight, self.bias, True, self.momentum, self.eps)
-        # Each group updates its own copy of the running statistics; their mean is the update by the mean over groups.
-        means, variances = mean.repeat(groups, 1), var.repeat(groups, 1)
         # One call per group copies nothing; on a GPU one call avoids the many kernel launches, for two copies.
-        normalise = self.folded if input.is_cuda and groups > 2 else self.one_by_one
-        output = normalise(input, means, variances)
-        mean.copy_(means.mean(0))
-        var.copy_(variances.mean(0))
-        return output
+        return self.folded(input, groups) if input.is_cuda and groups > 2 else self.one_by_one(input, groups)
 
-    def one_by_one(self, x: Tensor, means: Float[Tensor, "G C"], variances: Float[Tensor, "G C"]) -> Tensor:
-        """Normalise each group of x [B, C, *S] by a separate call; `means` and `variances` are updated in place."""
-        groups = zip(x.chunk(len(means)), means, variances, strict=True)
-        options = self.weight, self.bias, True, self.momentum, self.eps
-        return torch.cat([F.batch_norm(part, mean, variance, *options) for part, mean, variance in groups])
+    def one_by_one(self, x: Tensor, groups: int) -> Tensor:
+        """Normalise each group of x [B, C, *S] by a separate call.
 
-    def folded(self, x: Tensor, means: Float[Tensor, "G C"], variances: Float[Tensor, "G C"]) -> Tensor:
+        Every call updates the running statistics, the earlier ones by larger momenta, so that together they are the
+        update by the mean over groups.
+        """
+        given, left = (self.running_mean, self.running_var, self.weight, self.bias, True), range(groups)[::-1]
+        momenta = (self.momentum / (groups - self.momentum * each) for each in left)
+        parts = zip(x.chunk(groups), momenta, strict=True)
+        return torch.cat([F.batch_norm(part, *given, momentum, self.eps) for part, momentum in parts])
+
+    def folded(self, x: Tensor, groups: int) -> Tensor:
         """Normalise all groups in one call: group g's channel c becomes channel gC + c of a batch of b images."""
-        groups = len(means)
         last = x.movedim(1, -1)  # [B, S, C], without a copy if the memory format is channels_last
         grouped = torch.unflatten(last, 0, (groups, -1)).movedim(0, -2).flatten(-2).movedim(-1, 1)  # [b, GC, S]
-        weight, bias = self.weight.repeat(groups), self.bias.repeat(groups)
-        y = F.batch_norm(grouped, means.view(-1), variances.view(-1), weight, bias, True, self.momentum, self.eps)
+        running = self.running_mean, self.running_var
+        mean, var, weight, bias = (each.repeat(groups) for each in (*running, self.weight, self.bias))
+        y = F.batch_norm(grouped, mean, var, weight, bias, True, self.momentum, self.eps)
+        torch._foreach_copy_(running, [each.view(groups, -1).mean(0) for each in (mean, var)])
         split = torch.unflatten(y.movedim(1, -1), -1, (groups, -1)).movedim(-2, 0)  # [G, b, S, C]
         return split.flatten(0, 1).movedim(-1, 1)
+
+
+class SmallConvolution(nn.Conv2d):
+    """A 3×3 convolution of stride 2 and padding 1; on a CPU, images of up to 4×4 are convolved by `ByWindows`."""
+
+    def forward(self, input: Float[Tensor, "B C H W"]) -> Float[Tensor, "B N h w"]:
+        """Return [B, N, H/2, W/2]."""
+        plain = input.device.type != "cpu" or torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling()
+        if plain or not {2, 4}.issuperset(input.shape[2:]):
+            return super().forward(input)
+        return ByWindows.apply(input, self.weight)  # type: ignore[no-any-return]
+
+
+class ByWindows(torch.autograd.Function):
+    """The convolution by one matrix product per position, [B, taps·C] @ [taps·C, N], over the taps inside the image.
+
+    On such small images a third to a half of the taps are padding, which a general convolution multiplies like others.
+    """
+
+    @staticmethod
+    def windows(height: int, width: int) -> Iterator[tuple[tuple[int, int], tuple[slice, slice], tuple[slice, slice]]]:
+        """Yield each position with the rows and columns of its window in the image, and those of its taps."""
+        for i, j in product(range(height // 2), range(width // 2)):
+            window = slice(max(0, 2 * i - 1), 2 * i + 2), slice(max(0, 2 * j - 1), 2 * j + 2)
+            yield (i, j), window, (slice(int(i == 0), 3), slice(int(j == 0), 3))
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        """Return [B, N, H/2, W/2] for x [B, C, H, W] and weight [N, C, 3, 3]."""
+        image, taps = x.permute(0, 2, 3, 1), weight.permute(2, 3, 1, 0).contiguous()
+        y = x.new_empty(len(x), x.shape[2] // 2, x.shape[3] // 2, len(weight))
+        for (i, j), window, inside in ByWindows.windows(*image.shape[1:3]):
+            y[:, i, j] = image[:, *window].flatten(1) @ taps[inside].flatten(0, 2)
+        ctx.save_for_backward(image, taps)
+        return y.permute(0, 3, 1, 2)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the gradients of x and weight."""
+        image, taps = ctx.saved_tensors
+        of_image, of_taps = torch.zeros_like(image), torch.zeros_like(taps)
+        for (i, j), window, inside in ByWindows.windows(*image.shape[1:3]):
+            part, own = upstream[:, :, i, j].contiguous(), taps[inside]
+            of_image[:, *window] += (part @ own.flatten(0, 2).T).view(-1, *own.shape[:3])
+            of_taps[inside] += (image[:, *window].flatten(1).T @ part).view(own.shape)
+        return of_image.permute(0, 3, 1, 2), of_taps.permute(3, 2, 0, 1)
 
 
 class Tiny(nn.Module):
@@ -130,7 +178,7 @@ class Tiny(nn.Module):
         super().__init__()
         layers: list[nn.Module] = []
         for before, after in zip((3, *TINY_WIDTHS), TINY_WIDTHS, strict=False):
-            convolution = nn.Conv2d(before, after, 3, stride=2, padding=1, bias=False)
+            convolution = SmallConvolution(before, after, 3, stride=2, padding=1, bias=False)
             nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")
             layers += [convolution, GroupedBatchNorm(after), nn.ReLU(inplace=True)]
         self.layers = nn.Sequential(*layers)

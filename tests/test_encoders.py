@@ -10,9 +10,19 @@ import pytest
 import torch
 from hypothesis import given, strategies as st
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from cltools.datasets import ImageSet
-from cltools.encoders import Encoder, EncoderSettings, GroupedBatchNorm, MomentumCopy, build_encoder, pixel_statistics
+from cltools.encoders import (
+    ByWindows,
+    Encoder,
+    EncoderSettings,
+    GroupedBatchNorm,
+    MomentumCopy,
+    SmallConvolution,
+    build_encoder,
+    pixel_statistics,
+)  # fmt: skip
 from cltools.errors import CltoolsError
 
 TINY = EncoderSettings(backbone="tiny", hidden=16, projection=8, bn_group=None)
@@ -182,17 +192,43 @@ def test_folding_groups_into_channels_changes_nothing(
         x.requires_grad_()
         norm.weight = weight = nn.Parameter(torch.rand(channels, generator=made, dtype=torch.float64))
         norm.bias = bias = nn.Parameter(torch.rand(channels, generator=made, dtype=torch.float64))
-        means, variances = torch.rand(2, groups, channels, generator=made, dtype=torch.float64).unbind()
-        y = getattr(norm, way)(x, means, variances)
+        norm.running_mean, norm.running_var = torch.rand(2, channels, generator=made, dtype=torch.float64).unbind()
+        y = getattr(norm, way)(x, groups)
         (y * torch.rand(y.shape, generator=made, dtype=torch.float64)).sum().backward()
-        results.append([y.detach(), means, variances, x.grad, weight.grad, bias.grad])
+        results.append([y.detach(), norm.running_mean, norm.running_var, x.grad, weight.grad, bias.grad])
     torch.testing.assert_close(results[0], results[1], rtol=1e-8, atol=1e-8)
 
 
 def test_folding_keeps_channels_last() -> None:
     x = pictures(8).to(memory_format=torch.channels_last)
-    y = GroupedBatchNorm(3).folded(x, torch.zeros(4, 3), torch.ones(4, 3))
+    y = GroupedBatchNorm(3).folded(x, 4)
     assert y.is_contiguous(memory_format=torch.channels_last)
+
+
+@given(st.sampled_from([2, 4, 6]), st.sampled_from([2, 4, 8]), st.integers(1, 5), st.integers(1, 3), st.booleans())
+def test_a_convolution_by_windows_is_torchs(height: int, width: int, batch: int, channels: int, last: bool) -> None:
+    made = seeded(height + 10 * width)
+    x = torch.rand(batch, channels, height, width, generator=made, dtype=torch.float64)
+    x = x.to(memory_format=torch.channels_last) if last else x
+    weight = torch.rand(4, channels, 3, 3, generator=made, dtype=torch.float64)
+    upstream = torch.rand(batch, 4, height // 2, width // 2, generator=made, dtype=torch.float64)
+    found = []
+    for convolve in (ByWindows.apply, lambda *given: F.conv2d(*given, stride=2, padding=1)):
+        leaves = [each.detach().clone().requires_grad_() for each in (x, weight)]
+        y = convolve(*leaves)
+        found.append([y, *torch.autograd.grad(y, leaves, upstream)])
+    torch.testing.assert_close(*found, rtol=1e-12, atol=1e-12)
+
+
+def test_only_small_images_of_a_cpu_are_convolved_by_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer, seen = SmallConvolution(3, 4, 3, stride=2, padding=1, bias=False), []
+    by_windows = ByWindows.apply
+    monkeypatch.setattr(ByWindows, "apply", lambda *given: [seen.append(given[0].shape), by_windows(*given)][1])
+    for side in (2, 3, 4, 5, 8):
+        layer(pictures(2, side))
+    with torch.autocast("cpu"):
+        layer(pictures(2, 4))
+    assert [shape[-1] for shape in seen] == [2, 4]
 
 
 def test_a_batch_of_broken_groups_is_refused_in_training_only() -> None:

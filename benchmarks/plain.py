@@ -11,12 +11,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from benchmarks.measuring import USUAL, AsRun, Work, markdown
 from benchmarks.steps import Workplace
-from cltools import losses
+from cltools import encoders, losses, views
 from cltools.mining import Band, bands, selection
-from cltools.mining.similarities import largest as by_blocks, own_last as by_places
+from cltools.mining.similarities import compared as faster_compared, largest as by_blocks, own_last as by_places
 from cltools.presets import laptop, preset
 
 KIND = "bench plain"
@@ -24,7 +25,7 @@ PARTS = ("selection", "loss", "step")
 
 
 def rank_edges(score: Tensor, own: Tensor, counts: Sequence[int]) -> list[Tensor]:
-    """Compute by torch's `kthvalue`, instead of NumPy's partition and of `largest`."""
+    """Compute by torch's `kthvalue`, instead of a partition between two values of a sample, and of `largest`."""
     score = score.detach().masked_fill(own, -torch.inf)
     infinite = score.new_full((len(score), 1), torch.inf)
     ranks = [score.shape[1] - count + 1 for count in counts]
@@ -39,6 +40,26 @@ def own_last(score: Tensor, own: Tensor) -> Tensor:
 def largest(score: Tensor, count: int, *, ordered: bool = True) -> tuple[Tensor, Tensor]:
     """Compute by torch's `topk`, instead of looking in the blocks with the largest maxima."""
     return score.topk(count, dim=1, sorted=ordered)
+
+
+def compared(how: Callable[[Any, Any], Any], left: Tensor, right: Tensor | float) -> Tensor:
+    """Compare in torch, instead of NumPy."""
+    return how(left, right)  # type: ignore[no-any-return]
+
+
+def resample(x: Tensor, matrices: Tensor) -> Tensor:
+    """Compute the grid by torch's `affine_grid`, instead of by a sum of rows and columns."""
+    grid = F.affine_grid(matrices, [*x.shape], align_corners=False)
+    return F.grid_sample(x, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+class ByWindows:
+    """Convolve small images as others, instead of by one product per position."""
+
+    @staticmethod
+    def apply(x: Tensor, weight: Tensor) -> Tensor:
+        """Return the convolution of the tiny encoder's layers."""
+        return F.conv2d(x, weight, stride=2, padding=1)
 
 
 def band_codes(score: Tensor, *, hard: Tensor | None, easy: Tensor | None) -> Tensor:
@@ -78,11 +99,14 @@ VARIANTS: dict[str, tuple[Callable[..., Any], Callable[..., Any], str]] = {
     "rank_edges": (bands.rank_edges, rank_edges, "potential"),
     "own_last": (by_places, own_last, "potential"),
     "largest": (by_blocks, largest, "potential"),
+    "compared": (faster_compared, compared, "potential"),
     "band_codes": (bands.band_codes, band_codes, "potential"),
     "other_codes": (bands.other_codes, other_codes, "oracle"),
     "rule_codes": (selection.rule_codes, rule_codes, "potential"),
     "potential": (selection.potential, potential, "potential"),
     "log_sum": (losses.log_sum, log_sum, "potential"),
+    "resample": (views.resample, resample, "moco"),
+    "ByWindows": (encoders.ByWindows, ByWindows, "moco"),
 }
 """The optimised function, its plain variant, and a method that calls it."""
 OURS = [module for name, module in sys.modules.items() if name.startswith("cltools.")]

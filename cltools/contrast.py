@@ -5,6 +5,7 @@ Legend: B anchors, K keys, d embedding.
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from operator import eq
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from cltools.losses import LossSettings, info_nce
 from cltools.mining import PerAnchor, Selection, Similarities, same_class, select, similarities, terms
 from cltools.mining.handed_in import Numbers, as_ids, as_labels, as_tensor, check_unit
 from cltools.mining.rules import NegativeRule, PositiveRule, State, check_rules, reads_now
+from cltools.mining.similarities import compared
 from cltools.ranks import ALONE, Ranks
 
 Observer = Callable[[Similarities, Selection], None] | None
@@ -78,7 +80,8 @@ def contrastive_loss(
     of_labels = None if labels is None else as_labels("labels", *labels, device=anchor.device)
 
     def losses_of(z: Tensor, z_positive: Tensor, rows: slice = slice(None)) -> Tensor:
-        own, images = of_ids[0][rows, None] == of_ids[1], (of_ids[0][rows], of_ids[1]) if "ids" in reads else None
+        own = compared(eq, of_ids[0][rows, None], of_ids[1])
+        images = (of_ids[0][rows], of_ids[1]) if "ids" in reads else None
         same = None if of_labels is None else same_class(of_labels[0][rows], of_labels[1])
         s = similarities(z, z_positive, keys, own, same_class=same, ids=images, reads=reads, check=False)
         chosen = select(s, positive_rule, negative_rule, temperature=loss.temperature, generator=generator, state=state)

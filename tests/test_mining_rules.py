@@ -473,6 +473,20 @@ def test_a_cpus_sort_and_the_selection_of_ranks_give_the_same_edges(
         assert torch.equal(one, two) and torch.equal(one, three)
 
 
+@given(seed=st.integers(0, 10**6), keys=st.integers(1, 3000), share=st.floats(0, 1))
+def test_an_edge_is_the_same_whether_the_sample_encloses_it_or_misses_it(seed: int, keys: int, share: float) -> None:
+    score = np.random.default_rng(seed).standard_normal((8, keys), np.float32)
+    score[1] = 0  # all alike
+    score[2, :: bands.SAMPLED] += 9  # the sample lies above the other keys …
+    score[3, :: bands.SAMPLED] -= 9  # … and below
+    score[4] = -np.inf
+    score[5] = score[5].round()
+    count = max(1, round(share * keys))
+    sample, before = np.sort(score[:, :: bands.SAMPLED], axis=1), score.copy()
+    found = bands.kth_largest(score, count, sample)
+    assert np.array_equal(found[:, 0], np.sort(score, axis=1)[:, keys - count]) and np.array_equal(score, before)
+
+
 def test_edges_of_half_precision_and_of_scores_with_gradient() -> None:
     score = torch.randn(3, 100, generator=torch.Generator().manual_seed(0))
     own = torch.zeros(3, 100, dtype=torch.bool)

@@ -4,8 +4,10 @@ Legend: B anchors, K keys, d embedding.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from operator import eq
+from typing import Any
 
 import numpy as np
 import torch
@@ -118,9 +120,16 @@ def with_numpy(x: Tensor) -> bool:
     return usable and not x.requires_grad and not torch.compiler.is_compiling()
 
 
+def compared(how: Callable[[Any, Any], Any], left: Tensor, right: Tensor | float) -> Tensor:
+    """Return a comparison by `operator.eq`, `ge` or `lt`, for which NumPy takes a fraction of torch's time."""
+    if not with_numpy(left) or (isinstance(right, Tensor) and not with_numpy(right)):
+        return how(left, right)  # type: ignore[no-any-return]
+    return torch.from_numpy(how(left.numpy(), right.numpy() if isinstance(right, Tensor) else right))
+
+
 def same_class(labels: Int[Tensor, " B"], key_labels: Int[Tensor, " K"]) -> Bool[Tensor, "B K"]:
     """Return True where a key has the anchor's class; a label below 0 is unknown and matches none."""
-    return (labels[:, None] == key_labels) & (labels >= 0)[:, None]
+    return compared(eq, labels[:, None], key_labels) & (labels >= 0)[:, None]
 
 
 def similarities(

@@ -6,10 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib import import_module
+from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import given, strategies as st
 from torch import Tensor, nn
 from waiting import no_waiting
 
@@ -34,7 +37,7 @@ from cltools.mining import (
 from cltools.training import Run, fit
 from cltools.training.fit import learning_rate
 from cltools.training.state import TrainState, new_train_state
-from cltools.training.step import Batch, StepResult, batches, enqueue, train_step, update
+from cltools.training.step import MIXED_BLOCKS, Batch, StepResult, batches, enqueue, epoch_order, train_step, update
 from cltools.views import augment
 
 stepping = import_module("cltools.training.step")
@@ -388,11 +391,36 @@ def test_a_step_in_half_precision_that_is_watched_and_summed_never_waits_for_the
 
 def test_a_smaller_last_batch_is_dropped() -> None:
     images, order = made(10), torch.tensor([3, 1, 4, 0, 5, 9, 2, 6, 8, 7])
-    taken = list(batches(images.images, images.ids, images.labels, 4, order))
+    taken = list(batches(images, 4, order, torch.device("cpu")))
     assert len(taken) == 2
     for batch, places in zip(taken, ([3, 1, 4, 0], [5, 9, 2, 6]), strict=True):
         assert torch.equal(batch.images, images.images[places])
         assert torch.equal(batch.ids, images.ids[places]) and torch.equal(batch.labels, images.labels[places])
+
+
+@given(count=st.integers(1, 400), block=st.integers(1, 30), seed=st.integers(0, 99))
+def test_shuffled_blocks_take_every_image_once_and_reach_no_further_than_a_few_blocks(
+    count: int, block: int, seed: int
+) -> None:
+    order = epoch_order(count, block, torch.Generator().manual_seed(seed))
+    assert torch.equal(order.sort().values, torch.arange(count))
+    sides = [{*(part // block).tolist()} for part in order.split(MIXED_BLOCKS * block)]
+    # a smaller last block may lie anywhere, which shifts the parts after it by less than a block
+    assert all(len(blocks) <= MIXED_BLOCKS + 1 for blocks in sides)
+    again, other = (epoch_order(count, block, torch.Generator().manual_seed(each)) for each in (seed, seed + 1))
+    assert torch.equal(again, order) and (count < 20 or not torch.equal(other, order))
+
+
+def test_a_mapped_file_is_trained_on_in_shuffled_blocks(tmp_path: Path) -> None:
+    images = made(50)
+    np.save(tmp_path / "pixels.npy", images.images.numpy())
+    mapped = replace(images, images=torch.from_numpy(np.load(tmp_path / "pixels.npy", mmap_mode="c")))
+    blocks, all_alike = asked(shuffle_block=4), asked()
+    first, second, other = (
+        torch.cat([each.flatten() for each in fit(experiment, images=source).encoder.parameters()])
+        for experiment, source in ((blocks, mapped), (blocks, images), (all_alike, images))
+    )
+    assert torch.equal(first, second) and not torch.equal(first, other)
 
 
 def test_each_epoch_takes_an_image_at_most_once_in_another_order(steps: list[Step]) -> None:

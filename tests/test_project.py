@@ -271,6 +271,27 @@ def test_a_python_that_does_not_fit_is_named(reported: str, tmp_path: Path) -> N
     assert not (tmp_path / ".venv").exists()
 
 
+@needs_make
+@pytest.mark.parametrize("cpu", ["", "1"])
+def test_builds_for_cpus_are_installed_where_they_are_asked_for(cpu: str, tmp_path: Path) -> None:
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        shutil.copy(ROOT / name, tmp_path)
+    python = tmp_path / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text('#!/bin/sh\n[ "$3" = --version ] || echo "$@"\n', encoding="utf-8")
+    python.chmod(0o755)
+    environment = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
+    command = ["make", "setup", f"CPU={cpu}"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, encoding="utf-8", env=environment)
+    used = re.search(r"^-m pip install --constraint (\S+)", done.stdout, flags=re.MULTILINE)
+    assert done.returncode == 0 and used is not None
+    paths = ROOT / "constraints.txt", tmp_path / used[1]
+    before, after = (path.read_text(encoding="utf-8").splitlines() for path in paths)
+    changed = [(old, new) for old, new in zip(before, after, strict=True) if old != new]
+    builds = [(old, f"{old}+cpu") for old in before if re.match("(torch|torchvision)==", old)]
+    assert len(builds) == 2 and changed == (builds if cpu else [])
+
+
 # Pages
 
 

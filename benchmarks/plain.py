@@ -38,7 +38,7 @@ def own_last(score: Tensor, own: Tensor) -> Tensor:
 
 
 def largest(score: Tensor, count: int, *, ordered: bool = True) -> tuple[Tensor, Tensor]:
-    """Compute by torch's `topk`, instead of looking in the blocks with the largest maxima."""
+    """Compute by torch's `topk`, instead of searching a part of the columns."""
     return score.topk(count, dim=1, sorted=ordered)
 
 

@@ -209,6 +209,15 @@ def test_knn_agrees_with_a_loop(protocol: KnnProtocol, n: int, seed: int):
     assert found == knn_by_hand(bank, bank_labels, queries, labels, protocol)
 
 
+@pytest.mark.parametrize("by_class", [False, True])
+def test_in_a_large_bank_those_of_topk_vote(by_class: bool, monkeypatch: pytest.MonkeyPatch):
+    (bank, labels), (queries, _) = clusters(4000), clusters(300, seed=1)
+    order = labels.argsort() if by_class else torch.arange(4000)
+    found = knn_predict(bank[order], labels[order], queries)
+    monkeypatch.setattr(feature_module, "largest", torch.topk)
+    assert torch.equal(found, knn_predict(bank[order], labels[order], queries))
+
+
 def test_knn_ignores_the_length_of_features_and_finds_an_image_in_its_own_bank():
     bank = torch.tensor([[100.0, 0.0], [0.0, 0.01], [-3.0, 0.0]])
     labels = torch.tensor([0, 1, 2])

@@ -76,7 +76,7 @@ def test_a_name_that_is_none_of_the_optional_fields_is_refused() -> None:
         similarities(z, z, z, torch.eye(3, dtype=torch.bool), reads=["positive_key"])
 
 
-@given(seed=st.integers(0, 10**6), keys=st.integers(1, 3000), count=st.integers(1, 20), grid=st.booleans())
+@given(seed=st.integers(0, 10**6), keys=st.integers(1, 6000), count=st.integers(0, 200), grid=st.booleans())
 def test_the_largest_of_a_row_are_those_of_topk(seed: int, keys: int, count: int, grid: bool) -> None:
     score = torch.randn(4, keys, generator=torch.Generator().manual_seed(seed))
     score = score.round() if grid else score
@@ -86,6 +86,28 @@ def test_the_largest_of_a_row_are_those_of_topk(seed: int, keys: int, count: int
     assert torch.equal(best, score.topk(count, dim=1).values) and torch.equal(score.gather(1, index), best)
     assert all(len({*row}) == count for row in index.tolist())
     assert torch.equal(largest(score, count, ordered=False)[0].sort(dim=1, descending=True).values, best)
+
+
+@pytest.mark.parametrize("count", [2, 100])
+@pytest.mark.parametrize("kind", ["sorted", "equal", "one row equal", "not a number", "columns", "none"])
+def test_the_largest_are_those_of_topk_wherever_they_lie(count: int, kind: str) -> None:
+    score = torch.randn(4, 3001, generator=torch.Generator().manual_seed(0))
+    if kind == "sorted":
+        score = score.sort(dim=1).values
+    elif kind == "equal":
+        score = torch.ones_like(score)
+    elif kind == "one row equal":
+        score[2] = -torch.inf
+    elif kind == "not a number":
+        score[0], score[1, 3000], score[2, 7] = torch.nan, torch.nan, torch.nan
+    elif kind == "columns":
+        score = score.T.contiguous().T
+    else:
+        score = score[:0]
+    (best, index), expected = largest(score, count), score.topk(count, dim=1).values
+    assert torch.allclose(best, expected, rtol=0, atol=0, equal_nan=True)
+    assert torch.allclose(score.gather(1, index), expected, rtol=0, atol=0, equal_nan=True)
+    assert all(len({*row}) == count for row in index.tolist())
 
 
 def test_own_keys_rank_last_in_a_copy_of_any_layout() -> None:

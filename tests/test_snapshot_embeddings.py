@@ -19,7 +19,7 @@ from cltools.errors import CltoolsError
 from cltools.mining import AllNegatives
 from cltools.snapshot import snapshot as sprites
 from cltools.snapshot.embeddings import indexed_labels
-from cltools.snapshot.maps import kept_neighbours, pca
+from cltools.snapshot.maps import judged, pca
 from cltools.snapshot.snapshot import tiles_of
 
 quick = settings(deadline=None, derandomize=True, max_examples=30)
@@ -67,7 +67,7 @@ def test_another_view_becomes_the_keys() -> None:
 def test_the_map_is_that_of_the_unit_vectors() -> None:
     snapshot = taken(rows())
     assert snapshot.map_names == ("PCA",) and np.array_equal(snapshot.maps[0, 0], pca(snapshot.anchors[0]))
-    assert np.array_equal(snapshot.kept[0, 0], kept_neighbours(snapshot.anchors[0], snapshot.maps[0, 0]))
+    assert np.array_equal(snapshot.kept, judged(snapshot.anchors, snapshot.maps)["kept"])
 
 
 @pytest.mark.slow

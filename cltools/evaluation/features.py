@@ -68,10 +68,9 @@ def uniformity(z: Float[Tensor, "N D"] | Numbers, t: float = 2.0) -> float:
         for start in range(0, len(z) - 1, step):
             cosine = z[start : start + step] @ z[start + 1 :].T
             # Row r is image start+r, column c image start+1+c: the pairs i < j lie on and above the diagonal.
-            pairs = torch.ones_like(cosine, dtype=torch.bool).triu()
+            below = torch.ones_like(cosine, dtype=torch.bool).tril(-1)
             # ‖a-b‖² = 2-2cos; rounding may put a cosine above 1.
-            force = (2 * t * (cosine.clamp(-1, 1) - 1)).masked_fill(~pairs, -torch.inf)
-            blocks.append(force.flatten().logsumexp(0))
+            blocks.append((2 * t * (cosine.clamp(-1, 1) - 1)).masked_fill(below, -torch.inf).flatten().logsumexp(0))
         return float(torch.stack(blocks).logsumexp(0)) - math.log(len(z) * (len(z) - 1) / 2)
 
 
@@ -135,8 +134,9 @@ def knn_predict(
     elected = []
     with torch.autocast(bank.device.type, enabled=False):
         bank, queries = to_length_1(bank), to_length_1(queries)
-        for part in torch.split(queries, max(1, CELLS // len(bank))):
-            cosine, index = largest(part @ bank.T, k)
+        memory = bank.new_empty(max(1, CELLS // len(bank)), len(bank))  # of every part
+        for part in queries.split(len(memory)):
+            cosine, index = largest(torch.mm(part, bank.T, out=memory[: len(part)]), k)
             elected.append(_elected(cosine, class_index[index], len(classes), by_cosine=protocol == "knn200"))
     return classes[torch.cat(elected)]
 
@@ -146,15 +146,11 @@ def _elected(cosine: Tensor, voters: Tensor, classes: int, *, by_cosine: bool) -
 
     Without `by_cosine`, return the class with the most neighbours; among equals, the one with the larger cosine sum.
     """
+    none = cosine.new_zeros(len(cosine), classes)
     if by_cosine:
-        return _sums((cosine / VOTE_TEMPERATURE).exp(), voters, classes).argmax(1)
-    counts = _sums(torch.ones_like(cosine), voters, classes)
-    return _sums(cosine, voters, classes).masked_fill(counts < counts.amax(1, keepdim=True), -torch.inf).argmax(1)
-
-
-def _sums(weight: Float[Tensor, "Q k"], voters: Int[Tensor, "Q k"], classes: int) -> Float[Tensor, "Q C"]:
-    """Return the sum of the weights of each class."""
-    return weight.new_zeros(len(weight), classes).scatter_add_(1, voters, weight)
+        return none.scatter_add(1, voters, (cosine / VOTE_TEMPERATURE).exp()).argmax(1)
+    counts, sums = (none.scatter_add(1, voters, weight) for weight in (torch.ones_like(cosine), cosine))
+    return sums.masked_fill(counts < counts.amax(1, keepdim=True), -torch.inf).argmax(1)
 
 
 @dataclass(frozen=True)

@@ -97,16 +97,31 @@ def largest(
 ) -> tuple[Float[Tensor, "B P"], Int[Tensor, "B P"]]:
     """Return the largest scores of each row and their indices, as `topk` does.
 
-    On a CPU only the `count` blocks of columns with the largest maxima are searched: no other block can hold one.
+    On a CPU a few are searched for in the `count` blocks of columns with the largest maxima, as no other block can hold
+    one. More are searched for among the scores that reach the `count`-th largest maximum of sets of columns: at least
+    `count` scores do, and usually not many more.
     """
     width = 1 << math.isqrt((keys := score.shape[1]) // max(1, count)).bit_length()
-    if width < 8 or not with_numpy(score):
-        return score.topk(count, dim=1, sorted=ordered)
-    whole = keys // width * width
-    block = score[:, :whole].view(len(score), whole // width, width).amax(2).topk(count, dim=1, sorted=False).indices
-    columns = (block[:, :, None] * width + torch.arange(width, device=score.device)).flatten(1)
-    columns = torch.cat([columns, torch.arange(whole, keys, device=score.device).expand(len(score), -1)], dim=1)
-    best, index = score.gather(1, columns).topk(count, dim=1, sorted=ordered)
+    if width < 8 or not (count and len(score) and with_numpy(score)):
+        return score.topk(count, sorted=ordered)
+    if width > 32:
+        top = score[:, : keys // width * width].view(len(score), -1, width).amax(2).topk(count, sorted=False).indices
+        rest = torch.arange(keys // width * width, keys, device=score.device).expand(len(score), -1)
+        columns = torch.cat([(top[:, :, None] * width + torch.arange(width, device=score.device)).flatten(1), rest], 1)
+        values = score.gather(1, columns)
+    else:
+        # A set is every sets-th column: a block of the largest scores, such as those of a class, has one in many sets.
+        depth = keys // (sets := max(2 * count, keys // 32))
+        edge = np.partition(score.numpy()[:, : depth * sets].reshape(-1, depth, sets).max(1), -count, 1)[:, [-count]]
+        flat = np.flatnonzero(~(score.numpy() < edge))
+        found = np.diff(np.searchsorted(flat, np.arange(len(score) + 1) * keys))[:, None]
+        if found.max() > keys // 4:  # many scores are equal
+            return score.topk(count, sorted=ordered)
+        inside = np.arange(found.max()) < found
+        columns = score.new_zeros(inside.shape, dtype=torch.int64)
+        columns.numpy()[inside] = flat % keys
+        values = score.gather(1, columns).masked_fill_(torch.from_numpy(~inside), -torch.inf)
+    best, index = values.topk(count, sorted=ordered)
     return best, columns.gather(1, index)
 
 
@@ -116,8 +131,8 @@ WITH_NUMPY = frozenset({"cpu"})
 
 def with_numpy(x: Tensor) -> bool:
     """Return True if NumPy may read and write the memory of a tensor."""
-    usable = x.device.type in WITH_NUMPY and x.dtype != torch.bfloat16
-    return usable and not x.requires_grad and not torch.compiler.is_compiling()
+    numbers = x.device.type in WITH_NUMPY and x.dtype != torch.bfloat16
+    return numbers and not (x.requires_grad or torch.compiler.is_compiling())
 
 
 def compared(how: Callable[[Any, Any], Any], left: Tensor, right: Tensor | float) -> Tensor:
@@ -169,11 +184,9 @@ def similarities(
     for name, mask in (("own", own), ("same_class", same_class)):
         if mask is not None and (mask.dtype != torch.bool or mask.shape != (len(anchor), len(keys))):
             raise CltoolsError(f"{name} is {mask.dtype} {list(mask.shape)}; give bool [{len(anchor)}, {len(keys)}].")
-    images = None
-    if ids is not None:
-        images = as_ids("ids", ids[0], anchor.device), as_ids("ids", ids[1], anchor.device)
-        if images[0].shape != anchor.shape[:1] or images[1].shape != keys.shape[:1]:
-            raise CltoolsError(f"ids are {[*images[0].shape]} and {[*images[1].shape]}; give integers [B] and [K].")
+    images = None if ids is None else (as_ids("ids", ids[0], anchor.device), as_ids("ids", ids[1], anchor.device))
+    if images and (images[0].shape != anchor.shape[:1] or images[1].shape != keys.shape[:1]):
+        raise CltoolsError(f"ids are {[*images[0].shape]} and {[*images[1].shape]}; give integers [B] and [K].")
     for name, vectors in (("anchor", anchor), ("positive", positive), ("keys", keys)):
         check_unit(name, vectors, check)
     reads = frozenset([reads] if isinstance(reads, str) else reads)

@@ -81,9 +81,9 @@ class Recorder:
         """
         if not self.taken:
             raise CltoolsError("Nothing was recorded: give the recorder to fit(callbacks=[…]), and epochs it reaches.")
-        images = self.images
-        ids, labels, pictures = (each.cpu().numpy() for each in (images.ids, images.labels, images.images))
-        classes = tuple(named(images.classes))
+        fields = self.images.ids, self.images.labels, self.images.images
+        ids, labels, pictures = (each.cpu().numpy() for each in fields)
+        classes = tuple(named(self.images.classes))
         snapshot = assembled(run.experiment, self.taken, ids, pictures, labels=labels, classes=classes)
         learned = np.stack([self.thresholds[epoch] for epoch in snapshot.epochs]) if self.thresholds else None
         return replace(snapshot, thresholds=learned)
@@ -142,16 +142,15 @@ def with_epoch(snapshot: Snapshot, recorder: Recorder, run: Run) -> Snapshot:
     before = sum(known < epoch for known in snapshot.epochs)
     by_pca = snapshot.map_names.index("PCA")
     positions = aligned(pca(z), snapshot.maps[by_pca, max(before - 1, 0)])
-    kept, trust = judged(z[None], positions[None, None])
     learned = recorder.thresholds.get(epoch)
     old = snapshot.thresholds if before else np.empty((0, len(snapshot)), np.float32)
     arrays: dict[str, Any] = {"anchors": z[None], "keys": keys[None]}
     arrays = {name: np.concatenate([getattr(snapshot, name)[:before], new]) for name, new in arrays.items()}
-    for name, new in (("maps", positions[None, None]), ("kept", kept), ("trustworthiness", trust)):
+    for name, new in judged(z[None], positions[None, None]).items():
         arrays[name] = np.concatenate([getattr(snapshot, name)[by_pca : by_pca + 1, :before], new], axis=1)
     arrays["thresholds"] = None if old is None or learned is None else np.concatenate([old[:before], learned[None]])
-    epochs = (*snapshot.epochs[:before], epoch)
-    return replace(snapshot, experiment=run.experiment, epochs=epochs, **arrays, **_origin())
+    arrays["epochs"] = (*snapshot.epochs[:before], epoch)
+    return replace(snapshot, experiment=run.experiment, **arrays, **_origin())
 
 
 def _origin() -> dict[str, Any]:
@@ -177,16 +176,13 @@ def assembled(
     anchors, keys = (np.stack([taken[epoch][side] for epoch in epochs]) for side in (0, 1))
     mapped = anchors if others.get("queries") is None else keys
     maps = pca_over_epochs(mapped)[None]
-    kept, trust = judged(mapped, maps)
     tile, sprite = (0, 0), b""
     if pictures is not None:
         tile = thumbnail_size(pictures)
-        drawn = drawn_pictures(len(pictures), tile)
-        if drawn is not None:
+        if (drawn := drawn_pictures(len(pictures), tile)) is not None:
             pictures, pictured = pictures[drawn], drawn if pictured is None else pictured[drawn]
         sprite = as_sprite(thumbnails(pictures))
-    others |= {"maps": maps, "kept": kept, "trustworthiness": trust} | _origin()
-    others |= {"ids": ids, "sprite": sprite, "tile": tile, "pictured": pictured}
+    others |= {"ids": ids, "sprite": sprite, "tile": tile, "pictured": pictured} | judged(mapped, maps) | _origin()
     return Snapshot(experiment, epochs, anchors, keys, **others)
 
 

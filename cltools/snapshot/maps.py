@@ -30,28 +30,25 @@ WARM_ROUNDS = 100
 """Rounds of UMAP's optimiser when it starts from the previous epoch's map; its default, 500, would move points more."""
 Points = Float32[np.ndarray, "N d"]
 XY = Float32[np.ndarray, "N 2"]
-Rows = Int64[np.ndarray, " M"] | None
-"""Indices of some of the points; None for all."""
-JUDGED = 2000
-"""Maximum number of points for trustworthiness; of more, this many are drawn: its matrices are quadratic in memory."""
-ALL_JUDGED = 20_000
-"""Number of points above which kept neighbours are computed for `JUDGED` of them only: the time is quadratic."""
+Rows = Int64[np.ndarray, " M"]
+"""Indices of some or all of the points."""
+ALL_JUDGED, JUDGED = 20_000, 2000
+"""Number of points above which a map is judged by some of them, and how many are drawn: the time is quadratic."""
 
 # Expected warnings of umap: without TensorFlow, with a seed, and with precomputed neighbours.
 EXPECTED = r"Tensorflow not installed|n_jobs value .* overridden to 1|precomputed_knn\[2\]"
 
 
-def nearest(points: Points, k: int, rows: Rows = None) -> tuple[Int64[np.ndarray, "M k"], Float[np.ndarray, "M k"]]:
+def nearest(points: Points, k: int, rows: Rows) -> tuple[Int64[np.ndarray, "M k"], Float[np.ndarray, "M k"]]:
     """Return each point's k nearest neighbours and their Euclidean distances, which order unit vectors by cosine.
 
     Args:
         points: all points.
         k: number of neighbours, below N.
-        rows: points whose neighbours are returned; None for all.
+        rows: points whose neighbours are returned.
     """
     from sklearn.neighbors import NearestNeighbors
 
-    rows = np.arange(len(points)) if rows is None else rows
     distance, index = NearestNeighbors(n_neighbors=k + 1).fit(points).kneighbors(points[rows])
     itself = index == rows[:, None]
     itself[~itself.any(1), -1] = True  # with many equal points, it may not be among the nearest
@@ -119,16 +116,15 @@ def umap(points: Points, start: XY, seed: int, rounds: int | None, neighbours: i
 def _fitted(points: Points, start: XY, seed: int, rounds: int | None, neighbours: int, min_dist: float) -> XY:
     """Run umap; importing and compiling it takes seconds."""
     k = min(neighbours, len(points) - 1)
-    index, distance = nearest(points, k - 1)
     itself = np.arange(len(points))[:, None]  # umap expects a point as its own first neighbour
+    index, distance = nearest(points, k - 1, itself[:, 0])
     known = np.hstack([itself, index]), np.hstack([0 * itself, distance**2 / 2]).astype(np.float32)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=EXPECTED)
         from umap import UMAP
 
         settings = {"min_dist": min_dist, "init": start, "n_epochs": rounds, "random_state": seed}
-        fit = UMAP(k, metric="cosine", precomputed_knn=known, **settings)
-        return np.asarray(fit.fit_transform(points), dtype=np.float32)
+        return np.asarray(UMAP(k, metric="cosine", precomputed_knn=known, **settings).fit_transform(points), np.float32)
 
 
 def aligned(points: XY, reference: XY) -> XY:
@@ -166,37 +162,46 @@ def umap_over_epochs(
     for points in embeddings:
         start, rounds = (pca(points), None) if before is None else (before, WARM_ROUNDS)
         positions = umap(points, start, seed, rounds, neighbours, min_dist)
-        before = positions if before is None else aligned(positions, before)
-        yield before
+        yield (before := positions if before is None else aligned(positions, before))
 
 
-def judged(
-    embeddings: Float32[np.ndarray, "E N d"], maps: Float32[np.ndarray, "M E N 2"]
-) -> tuple[Float32[np.ndarray, "M E N"], Float32[np.ndarray, "M E"]]:
-    """Return the quality of maps: the share of each point's true neighbours that the map keeps, and trustworthiness.
+def judged(embeddings: Float32[np.ndarray, "E N d"], maps: Float32[np.ndarray, "M E N 2"]) -> dict[str, Any]:
+    """Return maps and their quality, as fields of a snapshot.
 
-    Trustworthiness (Venna and Kaski, ICANN 2001) is 1 if no neighbour on the map is far away in the embedding, and
-    penalises those that are by their rank. Both use `NEIGHBOURS`, or fewer if there are too few points.
+    `kept` [M, E, N] is the share of a point's nearest neighbours, by cosine, that are among its nearest on the map; NaN
+    for points that are not judged. `trustworthiness` [M, E] is 1 if no neighbour on the map is far away in the
+    embedding, and penalises those that are by their rank. Both use `NEIGHBOURS`, or fewer if there are too few points:
+    trustworthiness is defined for less than half of them.
     """
-    from sklearn.manifold import trustworthiness
-
     count = embeddings.shape[1]
-    few = min(NEIGHBOURS, (count - 1) // 2)  # it is defined for less than half of the points
-    drawn = np.random.default_rng(0).permutation(count)[:JUDGED] if count > JUDGED else np.arange(count)
-    rows = drawn if count > ALL_JUDGED else np.arange(count)
+    rows = np.random.default_rng(0).permutation(count)[:JUDGED] if count > ALL_JUDGED else np.arange(count)
     kept, trust = np.full(maps.shape[:3], np.nan, np.float32), np.empty(maps.shape[:2], np.float32)
     for one, epoch in np.ndindex(trust.shape):
-        points, positions = embeddings[epoch], maps[one, epoch]
-        kept[one, epoch, rows] = kept_neighbours(points, positions, rows=rows)
-        trust[one, epoch] = trustworthiness(points[drawn], positions[drawn], n_neighbors=few, metric="cosine")
-    return kept, trust
+        true, shown = (nearest(x, min(NEIGHBOURS, count - 1), rows)[0] for x in (embeddings[epoch], maps[one, epoch]))
+        kept[one, epoch, rows] = (true[:, :, None] == shown[:, None, :]).any(2).mean(1)
+        trust[one, epoch] = trustworthiness(embeddings[epoch], shown[:, : (count - 1) // 2], rows)
+    return {"maps": maps, "kept": kept, "trustworthiness": trust}
 
 
-def kept_neighbours(points: Points, xy: XY, k: int = NEIGHBOURS, rows: Rows = None) -> Float32[np.ndarray, " M"]:
-    """Return the share of a point's k true neighbours (cosine) that are among its k on the map; for `rows` or all."""
-    k = min(k, len(points) - 1)
-    true, shown = nearest(points, k, rows)[0], nearest(xy, k, rows)[0]
-    return np.asarray((true[:, :, None] == shown[:, None, :]).any(2).mean(1), dtype=np.float32)
+def trustworthiness(points: Points, shown: Int64[np.ndarray, "M k"], rows: Rows) -> float:
+    """Return the trustworthiness of a map, from 0 to 1, in memory proportional to N.
+
+    Venna and Kaski, ICANN 2001. The rank of a neighbour is 1 + the number of points whose cosine is larger: points at
+    equal cosine share the best of their ranks, where scikit-learn's `trustworthiness` orders them arbitrarily.
+
+    Args:
+        points: all points.
+        shown: the k nearest of each row on the map, with k < N / 2.
+        rows: points that are judged; the ranks are those among all points.
+    """
+    (count, k), excess = shown.shape, 0
+    unit = points / np.linalg.norm(points, axis=1, keepdims=True)
+    for part in np.array_split(np.arange(count), -(-count * len(points) // 2**22)):  # 16 MiB of float32
+        cosine = unit[rows[part]] @ unit.T
+        cosine[np.arange(len(part)), rows[part]] = -np.inf  # no point is its own neighbour
+        for row, near in zip(cosine, shown[part], strict=True):
+            excess += sum(max(0, np.count_nonzero(row > each) + 1 - k) for each in row[near])
+    return float(1 - excess * 2 / (count * k * (2 * len(points) - 3 * k - 1)))
 
 
 def with_map(snapshot: Snapshot, name: str, places: Float[np.ndarray, "*E N 2"]) -> Snapshot:
@@ -216,9 +221,8 @@ def with_map(snapshot: Snapshot, name: str, places: Float[np.ndarray, "*E N 2"])
         raise CltoolsError(f"places are {[*np.shape(places)]}; give {[*wanted]}: a position for each row and epoch.")
     if not np.isfinite(given).all():
         raise CltoolsError("places must be finite numbers; some are not.")
-    kept, trust = judged(snapshot.mapped, given[None])
     others = [i for i, each in enumerate(snapshot.map_names) if each != name]
-    new: dict[str, Any] = {"maps": given[None], "kept": kept, "trustworthiness": trust}
+    new = judged(snapshot.mapped, given[None])
     new = {each: np.concatenate([array, getattr(snapshot, each)[others]]) for each, array in new.items()}
     return replace(snapshot, map_names=(name, *(snapshot.map_names[i] for i in others)), **new)
 

@@ -13,6 +13,7 @@ from cltools.errors import CltoolsError, unknown
 from cltools.provenance import read_record
 
 MODULES: dict[str, ModuleType] = {module.KIND: module for module in (steps, against, costs, plain, page)}
+MODULES[against.EARLIER] = against
 
 
 def table(records: tyro.conf.Positional[tuple[Path, ...]]) -> list[dict[str, Any]]:
@@ -40,7 +41,15 @@ def rendered(record: dict[str, Any]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command; an error that a user can cause ends in one message and status 2."""
-    functions: list[Callable[..., Any]] = [steps.steps, against.against, costs.costs, plain.plain, page.page, table]
+    functions: list[Callable[..., Any]] = [
+        steps.steps,
+        against.against,
+        costs.costs,
+        plain.plain,
+        page.page,
+        growth.growth,
+        table,
+    ]
     commands = {function.__name__: function for function in functions}
     usage: Any = {"prog": "python -m benchmarks", "description": __doc__, "args": arguments}
     try:

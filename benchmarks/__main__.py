@@ -8,11 +8,11 @@ from typing import Any
 
 import tyro
 
-from benchmarks import against, costs, page, plain, steps
+from benchmarks import against, costs, growth, page, plain, steps
 from cltools.errors import CltoolsError, unknown
 from cltools.provenance import read_record
 
-MODULES: dict[str, ModuleType] = {module.KIND: module for module in (steps, against, costs, plain, page)}
+MODULES: dict[str, ModuleType] = {module.KIND: module for module in (steps, against, costs, plain, page, growth)}
 MODULES[against.EARLIER] = against
 
 

@@ -37,7 +37,7 @@ help:
 	@echo "make lint       format, lint and types; make fast, make slow: the tests in two parts, in JOBS=2 processes"
 	@echo "make nightly    exhaustive tests, and mutants of the core that no test detects (hours)"
 	@echo "make fuzz       five minutes of damaged and hostile files of every format, new ones each time  (ARGS='--seed 1 --minutes 30')"
-	@echo "make bench      measure steps, rules, plain variants, a DataLoader: tables, and JSON in BENCH=runs"
+	@echo "make bench      measure steps, rules, plain variants, other libraries, growth: tables, and JSON in BENCH=runs"
 	@echo "make full       200 epochs of CIFAR-10 and CIFAR-100 by several methods and seeds, on a GPU  (one: make full-cifar10-moco-0)"
 	@echo "make snapshots  train the encoders of data/snapshots/, and write these snapshots again"
 	@echo "make times      measure every notebook's cells on two cores, and write their times  (one: make times ARGS=02)"
@@ -92,6 +92,7 @@ bench: $(STAMP)
 	$(RUN) -m benchmarks costs --out $(BENCH)/bench-rules.json
 	$(RUN) -m benchmarks plain --out $(BENCH)/bench-plain.json
 	$(RUN) -m benchmarks against --out $(BENCH)/bench-against.json
+	$(RUN) -m benchmarks growth --rounds 3 --out $(BENCH)/bench-growth.json
 	$(RUN) -m benchmarks page --out $(BENCH)/bench-page.json
 
 full: $(addprefix full-,$(FULL))

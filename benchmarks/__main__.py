@@ -8,11 +8,12 @@ from typing import Any
 
 import tyro
 
-from benchmarks import against, costs, gains, page, plain, steps
+from benchmarks import against, costs, gains, growth, page, plain, steps
 from cltools.errors import CltoolsError, unknown
 from cltools.provenance import read_record
 
-MODULES: dict[str, ModuleType] = {module.KIND: module for module in (steps, against, costs, plain, gains, page)}
+MODULES: dict[str, ModuleType] = {module.KIND: module for module in (steps, against, costs, plain, gains, page, growth)}
+MODULES[against.EARLIER] = against
 
 
 def table(records: tyro.conf.Positional[tuple[Path, ...]]) -> list[dict[str, Any]]:
@@ -47,6 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         plain.plain,
         gains.gains,
         page.page,
+        growth.growth,
         table,
     ]
     commands = {function.__name__: function for function in functions}

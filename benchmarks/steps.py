@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from benchmarks.measuring import USUAL, AsRun, Run, Work, markdown, peak_mebibytes
@@ -16,6 +17,7 @@ from cltools.config import Experiment
 from cltools.datasets import ImageSet
 from cltools.errors import CltoolsError
 from cltools.presets import laptop, preset
+from cltools.queue import Queue
 from cltools.training.fit import fast_convolutions
 from cltools.training.state import new_train_state
 from cltools.training.step import Batch, Replay, precision, train_step
@@ -83,6 +85,12 @@ def random_images(count: int, side: int, device: torch.device | str = "cpu") -> 
     return ImageSet(pixels, ids % CLASSES, ids, tuple(map(str, range(CLASSES))), "random", "train")
 
 
+def fill(queue: Queue, keys: Tensor) -> None:
+    """Fill a queue with these keys, as of images that are in no batch."""
+    index = torch.arange(len(keys), device=keys.device)
+    queue.enqueue(keys, -1 - index, index % CLASSES)
+
+
 class Workplace:
     """A training state with a full queue: the training step, and its parts as functions to time on its shapes.
 
@@ -102,8 +110,7 @@ class Workplace:
             (training.anchors_per_image * training.batch, keys, experiment.encoder.projection), experiment, device
         )
         if memory is not None:
-            for part in torch.split(self.contrast.keys, training.batch):
-                memory.queue.enqueue(part, -1 - images.ids[: len(part)], images.labels[: len(part)])  # of other images
+            fill(memory.queue, self.contrast.keys)
         pixels = self.batch.images.repeat(training.anchors_per_image, 1, 1, 1)
         self.stacked = augment(pixels, experiment.views, generator=self.state.view_rng)  # [A, 3, H, W]
 

@@ -4,12 +4,14 @@ Legend: B anchors, K keys, d embedding.
 """
 
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from cltools.config import Experiment
+from cltools.contrast import contrastive_loss
 from cltools.losses import info_nce
 from cltools.mining import Selection, Similarities, select, similarities, terms
 from cltools.mining.rules import reads_now
@@ -33,7 +35,16 @@ class Contrast:
         self.keys = self.anchor if keys is None else self._unit(keys, dim)
         ids, key_ids = (torch.arange(len(vectors), device=device) for vectors in (self.anchor, self.keys))
         self.ids = ids, key_ids
-        self.own, self.same_class = ids[:, None] == key_ids, ids[:, None] % CLASSES == key_ids % CLASSES
+
+    @cached_property
+    def own(self) -> Tensor:
+        """True [B, K] where a key is the anchor's own."""
+        return self.ids[0][:, None] == self.ids[1]
+
+    @cached_property
+    def same_class(self) -> Tensor:
+        """True [B, K] where a key has the anchor's class."""
+        return self.ids[0][:, None] % CLASSES == self.ids[1] % CLASSES
 
     def _unit(self, rows: int, dim: int) -> Tensor:
         return F.normalize(torch.randn(rows, dim, device=self.generator.device, generator=self.generator), dim=1)
@@ -71,6 +82,13 @@ class Contrast:
         """Compute products, selection, loss and gradient."""
         s = self.compared()
         return self.gradient(s, self.chosen(s))
+
+    def in_training(self) -> Tensor:
+        """Compute the loss as a training step does, in chunks where these suit a cache, and its gradient [B, d]."""
+        vectors = self.anchor, self.positive, self.keys
+        options: dict[str, Any] = {"ids": self.ids, "generator": self.generator, "check": False}
+        losses = contrastive_loss(*vectors, *self.rules, self.settings, **options)
+        return torch.autograd.grad(losses.mean(), self.anchor)[0]
 
     def cross_entropy(self) -> Tensor:
         """Compute plain InfoNCE as in most public code: the products, and cross-entropy over all keys."""

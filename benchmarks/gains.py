@@ -19,8 +19,8 @@ KIND = "bench gains"
 ROOT = Path(__file__).resolve().parents[1]
 KEPT = ROOT / "data" / "results" / "bench-gains.json"
 GOALS = {
-    "potential": "2.2", "counting": "÷ 4", "moco": "0.9", "simclr": "1.0", "trustworthiness": "÷ 2", "pixels": "÷ 2.5",
-    "crop": "÷ 2.5", "neighbours": "÷ 2", "tiny": "÷ 1.15",
+    "potential": "2.2", "counting": "÷ 4", "moco": "0.9", "simclr": "1.0", "trustworthiness": "0.5", "pixels": "÷ 2.5",
+    "crop": "÷ 2.4", "neighbours": "÷ 2", "tiny": "÷ 1.15",
 }  # fmt: skip
 """A ratio to the yardstick to be reached, or a divisor of the ratio before."""
 

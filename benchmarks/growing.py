@@ -27,7 +27,7 @@ from cltools.files import write_text
 from cltools.presets import TINY, preset
 from cltools.snapshot import Snapshot, snapshot_of_embeddings
 from cltools.training.inputs import TrainedOn
-from cltools.training.step import batches
+from cltools.training.step import batches, epoch_order
 
 CPU = torch.device("cpu")
 ANCHORS, KEYS = 512, 16384
@@ -35,6 +35,8 @@ ANCHORS, KEYS = 512, 16384
 BATCH = 256
 UNCACHED = 20
 """Number of batches that are read from a file which the system does not hold in memory."""
+BLOCK = 1024
+"""Images per shuffled block."""
 QUERIES = 1000
 FEW = 40
 """Rows of a snapshot that is made only for the imports that this needs."""
@@ -75,7 +77,10 @@ def images_mapped(size: int, folder: Path) -> Works:
         part[:] = generator.integers(0, 256, part.shape, np.uint8)
     written.flush()
     del written
-    uncached = {f"{UNCACHED} batches in random order, read from disk": lambda: gathered_from_disk(path)}
+    uncached: Works = {
+        f"{UNCACHED} batches in random order, read from disk": lambda: gathered_from_disk(path, None),
+        f"{UNCACHED} batches in shuffled blocks, read from disk": lambda: gathered_from_disk(path, BLOCK),
+    }
     return uncached | of_images(mapped(path))
 
 
@@ -94,26 +99,31 @@ def of_images(images: ImageSet) -> Works:
         "checks of an ImageSet": lambda: images.select(slice(None)),
         "digests": lambda: TrainedOn.of(images, given=True),
         "pixel statistics": lambda: pixel_statistics(images.images),
-        "order of an epoch": lambda: torch.randperm(count, generator=generator),
-        "batches in random order": lambda: gathered(images, torch.randperm(count, generator=generator)),
-        "batches in file order": lambda: gathered(images, torch.arange(count)),
+        "order of an epoch": lambda: epoch_order(count, None, generator),
+        "batches in random order": lambda: gathered(images, epoch_order(count, None, generator)),
+        "batches in shuffled blocks": lambda: gathered(images, epoch_order(count, BLOCK, generator)),
     }
 
 
 def gathered(images: ImageSet, order: Tensor) -> None:
     """Gather the batches of an epoch."""
-    for _ in batches(images.images, images.ids, images.labels, min(BATCH, len(images)), order):
+    for _ in batches(images, min(BATCH, len(images)), order, torch.device("cpu")):
         pass
 
 
-def gathered_from_disk(path: Path) -> None:
-    """Gather some batches in random order after the system has dropped the file from memory, where it can."""
+def gathered_from_disk(path: Path, block: int | None) -> None:
+    """Gather some batches after the system has dropped the file from memory, where it can.
+
+    Args:
+        path: The file of the images.
+        block: Number of images per shuffled block; None for a random order.
+    """
     if hasattr(os, "posix_fadvise"):
         with path.open("rb") as file:
             os.fsync(file.fileno())
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
     images = mapped(path)
-    gathered(images, torch.randperm(len(images))[: UNCACHED * BATCH])
+    gathered(images, epoch_order(len(images), block, torch.Generator().manual_seed(0))[: UNCACHED * BATCH])
 
 
 def neighbours(size: int, _: Path) -> Works:

@@ -9,7 +9,6 @@ import json
 import sys
 from collections.abc import Callable
 from time import process_time
-from types import SimpleNamespace
 from unittest import mock
 
 import torch
@@ -53,8 +52,12 @@ def potential() -> Pair:
     from cltools.losses import info_nce
 
     z, z_positive, keys = vectors(512, 16384)
-    plain = lambda: info_nce((z * z_positive).sum(1, keepdim=True), z @ keys.T, temperature=0.2)  # noqa: E731
-    return loss_of("potential", z, z_positive, keys), lambda: torch.autograd.grad(plain(), z)
+
+    def plain() -> object:
+        positive = (z * z_positive).sum(1, keepdim=True)
+        return torch.autograd.grad(info_nce(positive, z @ keys.T, temperature=0.2), z)
+
+    return loss_of("potential", z, z_positive, keys), plain
 
 
 def counting() -> Pair:
@@ -81,13 +84,14 @@ def simclr() -> Pair:
     """A step of `simclr`, beside the same step with lightly's loss and without selection and count."""
     from lightly.loss import NTXentLoss
 
+    from cltools.mining import Selection, Similarities
     from cltools.training import step
 
-    theirs, selection = NTXentLoss(0.2), SimpleNamespace(anchor_weight=None, measured=None)
-    selection.band = torch.zeros(1, 1, dtype=torch.int8)
+    theirs, one = NTXentLoss(0.2), torch.ones(1, 1)
+    seen = Similarities(one, None, one[0], one > 0), Selection(one.long(), one.expand(1, 2), one, one.to(torch.int8))
 
     def lightly(z: Tensor, *_: object, observe: Callable[..., object], **__: object) -> Tensor:
-        observe(SimpleNamespace(same_class=None), selection)
+        observe(*seen)  # a step expects that something was observed
         return theirs(*z.chunk(2)).expand(len(z))  # type: ignore[no-any-return]
 
     ours = training_step("simclr")
@@ -133,9 +137,12 @@ def crop() -> Pair:
 
     images = torch.rand(256, 3, 32, 32, generator=drawn(0))
     matrices = torch.rand(256, 2, 3, generator=drawn(1)) * torch.tensor([[1.0, 0, 0.1], [0, 1.0, 0.1]])
-    grid = lambda: F.affine_grid(matrices, [*images.shape], align_corners=False)  # noqa: E731
-    sample = lambda: F.grid_sample(images, grid(), padding_mode="border", align_corners=False)  # noqa: E731
-    return lambda: resample(images, matrices), sample
+
+    def theirs() -> object:
+        grid = F.affine_grid(matrices, [*images.shape], align_corners=False)
+        return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
+
+    return lambda: resample(images, matrices), theirs
 
 
 def neighbours() -> Pair:
@@ -143,7 +150,7 @@ def neighbours() -> Pair:
     from cltools.evaluation.features import knn_predict
 
     bank, queries, labels = unit(50_000, 256, 0), unit(2000, 256, 1), torch.arange(50_000) % 10
-    topk = lambda: [(part @ bank.T).topk(200, dim=1) for part in queries.split(335)]  # noqa: E731
+    topk = lambda: [(part @ bank.T).topk(200, dim=1) for part in torch.split(queries, 335)]  # noqa: E731
     return lambda: knn_predict(bank, labels, queries), topk
 
 

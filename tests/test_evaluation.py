@@ -252,11 +252,15 @@ def test_knn10_breaks_a_tie_by_summed_cosine_then_by_the_smaller_label():
 
 
 @pytest.mark.parametrize("protocol", ["knn200", "knn10"])
-def test_knn_is_the_same_in_chunks_and_under_autocast(protocol: KnnProtocol, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize(("cells", "at_once"), [(7 * 300, 1), (13 * 220, 13), (50 * 250, 50)])
+def test_knn_is_the_same_in_chunks_and_under_autocast(
+    protocol: KnnProtocol, cells: int, at_once: int, monkeypatch: pytest.MonkeyPatch
+):
     (bank, bank_labels), (queries, labels) = clusters(300), clusters(50, seed=1)
     whole = knn_accuracy(bank, bank_labels, queries, labels, protocol=protocol)
     assert 25 < whole < 100
-    monkeypatch.setattr(feature_module, "CELLS", 7 * 300)
+    monkeypatch.setattr(feature_module, "CELLS", cells)
+    monkeypatch.setattr(feature_module, "QUERIES", at_once)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert knn_accuracy(bank, bank_labels, queries, labels, protocol=protocol) == whole
 

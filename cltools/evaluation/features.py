@@ -27,6 +27,7 @@ KnnProtocol = Literal["knn200", "knn10"]
 NEIGHBOURS = {"knn200": 200, "knn10": 10}
 VOTE_TEMPERATURE = 0.1
 CELLS = 2**24  # similarities in memory at once: 64 MiB of float32
+QUERIES = 256  # at least so many at once: a product of fewer takes longer for each
 STEPS = 500  # standardised, penalised features need about 30 to 150
 CONSTANT = 1e-6  # a deviation below this share of the mean is rounding error
 
@@ -134,11 +135,27 @@ def knn_predict(
     elected = []
     with torch.autocast(bank.device.type, enabled=False):
         bank, queries = to_length_1(bank), to_length_1(queries)
-        memory = bank.new_empty(max(1, CELLS // len(bank)), len(bank))  # of every part
-        for part in queries.split(len(memory)):
-            cosine, index = largest(torch.mm(part, bank.T, out=memory[: len(part)]), k)
+        rows = max(QUERIES, CELLS // len(bank))
+        memory = bank.new_empty(rows * min(len(bank), max(k, CELLS // rows)))  # of every part
+        for part in queries.split(rows):
+            cosine, index = _nearest(part, bank, k, memory)
             elected.append(_elected(cosine, class_index[index], len(classes), by_cosine=protocol == "knn200"))
     return classes[torch.cat(elected)]
+
+
+def _nearest(queries: Tensor, bank: Tensor, k: int, memory: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the k largest cosines of each query and their indices in the bank, which is searched in blocks."""
+    found, begin = [], 0
+    for block in torch.split(bank, max(k, len(memory) // len(queries))):
+        cells = memory[: len(queries) * len(block)].view(len(queries), -1)
+        cosine, index = largest(torch.mm(queries, block.T, out=cells), min(k, len(block)))
+        found.append((cosine, index + begin))
+        begin += len(block)
+    if len(found) == 1:
+        return found[0]
+    cosine, index = (torch.cat(each, dim=1) for each in zip(*found, strict=True))
+    best, place = cosine.topk(k)
+    return best, index.gather(1, place)
 
 
 def _elected(cosine: Tensor, voters: Tensor, classes: int, *, by_cosine: bool) -> Int[Tensor, " Q"]:

@@ -16,7 +16,6 @@ from cltools import Experiment, RankBand, fit, preset
 from cltools.ranks import Ranks, joined
 
 TIMES = ("seconds", "views_per_second")
-NEW = ("softened", "effective_rank")  # columns that the first edition did not have
 
 
 def experiments(ranks: int) -> Iterator[tuple[str, Experiment]]:
@@ -54,7 +53,7 @@ def main(out: Path) -> None:
         queue, optimizer = state["queue"], state["optimizer"]["state"]
         found[name] = {
             "rows": [
-                {k: None if math.isnan(v) else v for k, v in row.items() if k not in TIMES + NEW}
+                {k: None if math.isnan(v) else v for k, v in row.items() if k not in TIMES}
                 for row in run.history.rows
             ],
             "encoder": digests(state["encoder"]),

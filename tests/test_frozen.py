@@ -1,4 +1,4 @@
-"""What the first edition selected and trained comes out still, under the new names that data/convert.py gives."""
+"""What was selected by the first edition, and trained when the arithmetic was frozen, comes out still."""
 
 import importlib.util
 import json
@@ -16,7 +16,7 @@ from cltools import NegativeRule, PositiveRule, load_snapshot, select
 from cltools.config import from_plain
 
 ROOT = Path(__file__).parents[1]
-KEPT = ROOT / "tests" / "first_edition" / "selections.npz"
+KEPT = ROOT / "tests" / "frozen" / "selections.npz"
 ANCHORS = 48
 
 
@@ -51,7 +51,7 @@ def test_six_trainings_end_bit_for_bit_as_they_did(processes: int, tmp_path: Pat
     """On a processor that rounds otherwise it fails, and the folder's README says how to compare there."""
     if not torch.__version__.startswith("2.15") or platform.machine() != "x86_64":
         pytest.skip("the trainings were kept on torch 2.15 and x86-64")
-    folder = ROOT / "tests" / "first_edition"
+    folder = ROOT / "tests" / "frozen"
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"] if processes > 1 else []
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     subprocess.run([sys.executable, *launcher, str(folder / "train.py"), str(tmp_path)], check=True, env=environment)

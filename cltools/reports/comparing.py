@@ -195,7 +195,7 @@ def compare(flags: CompareFlags) -> dict[str, Any]:
         settings: dict[str, Any] = {
             "images": flags.images,
             "warm_epochs": flags.warm_epochs,
-            "baseline": _deciding(baseline),
+            "baseline": deciding(baseline),
             "arms": {name: [each.to_plain() for each in differences(baseline, of)] for name, of in experiments.items()},
         }
         origin = provenance(resolve_device(flags.device))
@@ -273,7 +273,7 @@ def _check_same_start(path: Path, known: dict[str, str], warm: Run) -> None:
         raise CltoolsError(f"{wrong} {checksum}): the code has changed since. Give another file.")
 
 
-def _deciding(experiment: Experiment) -> dict[str, Any]:
+def deciding(experiment: Experiment) -> dict[str, Any]:
     """Return the settings that affect results, without the seed: a record has several."""
     plain: dict[str, Any] = to_plain(experiment)
     del plain["seed"]

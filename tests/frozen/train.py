@@ -53,8 +53,7 @@ def main(out: Path) -> None:
         queue, optimizer = state["queue"], state["optimizer"]["state"]
         found[name] = {
             "rows": [
-                {k: None if math.isnan(v) else v for k, v in row.items() if k not in TIMES}
-                for row in run.history.rows
+                {k: None if math.isnan(v) else v for k, v in row.items() if k not in TIMES} for row in run.history.rows
             ],
             "encoder": digests(state["encoder"]),
             "copy": digests(state["momentum_copy"]),

@@ -1,0 +1,107 @@
+"""The images of the experiments: training images, pictures held out for validation, and other ways to label them."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from cltools.datasets import ImageSet, draw, load_images
+from cltools.errors import CltoolsError
+
+SUPERCLASSES = {
+    "aquatic mammals": "beaver dolphin otter seal whale",
+    "fish": "aquarium_fish flatfish ray shark trout",
+    "flowers": "orchid poppy rose sunflower tulip",
+    "food containers": "bottle bowl can cup plate",
+    "fruit and vegetables": "apple mushroom orange pear sweet_pepper",
+    "household electrical devices": "clock keyboard lamp telephone television",
+    "household furniture": "bed chair couch table wardrobe",
+    "insects": "bee beetle butterfly caterpillar cockroach",
+    "large carnivores": "bear leopard lion tiger wolf",
+    "large man-made outdoor things": "bridge castle house road skyscraper",
+    "large natural outdoor scenes": "cloud forest mountain plain sea",
+    "large omnivores and herbivores": "camel cattle chimpanzee elephant kangaroo",
+    "medium-sized mammals": "fox porcupine possum raccoon skunk",
+    "non-insect invertebrates": "crab lobster snail spider worm",
+    "people": "baby boy girl man woman",
+    "reptiles": "crocodile dinosaur lizard snake turtle",
+    "small mammals": "hamster mouse rabbit shrew squirrel",
+    "trees": "maple_tree oak_tree palm_tree pine_tree willow_tree",
+    "vehicles 1": "bicycle bus motorcycle pickup_truck train",
+    "vehicles 2": "lawn_mower rocket streetcar tank tractor",
+}
+"""The fine classes of CIFAR-100 by superclass (A. Krizhevsky, "Learning Multiple Layers of Features from Tiny Images",
+2009)."""
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """The images of one experiment.
+
+    Attributes:
+        train: images to train on, with the labels that oracles read.
+        bank: the same images with the labels of the evaluation.
+        judged: images that the encoder is judged on, with the labels of the evaluation.
+    """
+
+    train: ImageSet
+    bank: ImageSet
+    judged: ImageSet
+
+
+def loaded(name: str, split: str, root: Path | None) -> ImageSet:
+    """Load a split of an image set by its name, or from the folder of that name below `root` if there is one."""
+    folder = root / name if root is not None else None
+    if folder is not None and (folder / split).is_dir():
+        return replace(load_images(folder, split), name=name)
+    return load_images(name, split, root)
+
+
+def pictures(
+    name: str, root: Path | None, *, count: int, judge: str, labels: str = "fine", judged: int = 5000
+) -> Pictures:
+    """Return the images of an experiment, drawn without regard to their labels; equal for equal arguments.
+
+    Args:
+        name: "shapes", "cifar10" or "cifar100".
+        root: folder of the image sets.
+        count: number of training images.
+        judge: "val", training images that are not trained on, or "test".
+        labels: what oracles read: "fine" classes, or "coarse", the superclasses of CIFAR-100, which also group the
+            evaluation (see `within`).
+        judged: maximum number of images that the encoder is judged on.
+
+    Raises:
+        ValueError: there are too few images.
+    """
+    whole = loaded(name, "train", root)
+    held_out = judged if judge == "val" else 0
+    if count + held_out > len(whole):
+        raise CltoolsError(f"{name} has {len(whole)} training images; {count} and {held_out} held out are too many.")
+    order = torch.randperm(len(whole), generator=torch.Generator().manual_seed(0))
+    chosen = whole.select(order[:count])
+    if judge == "val":
+        others = replace(whole.select(order[len(order) - judged :]), split="val")
+    else:
+        others = loaded(name, "test", root)
+        others = others.select(draw(len(others), judged))
+    return Pictures(coarse(chosen) if labels == "coarse" else chosen, chosen, others)
+
+
+def coarse(images: ImageSet) -> ImageSet:
+    """Return images of CIFAR-100 labelled by superclass."""
+    names = tuple(SUPERCLASSES)
+    return replace(images, labels=superclass_of(images)[images.labels], classes=names)
+
+
+def superclass_of(images: ImageSet) -> Tensor:
+    """Return the superclass of each fine class, int64 [100], of images of CIFAR-100."""
+    by_fine = {fine: index for index, group in enumerate(SUPERCLASSES.values()) for fine in group.split()}
+    return torch.tensor([by_fine[name.replace(" ", "_")] for name in images.classes])
+
+
+def relabelled(images: ImageSet, known: range) -> ImageSet:
+    """Return the images with the labels of other classes than these unknown, so that oracles do not read them."""
+    inside = (images.labels >= known.start) & (images.labels < known.stop)
+    return replace(images, labels=images.labels.where(inside, torch.full_like(images.labels, -1)))

@@ -1,0 +1,81 @@
+"""The settings and arms of every experiment, fixed before it runs; `docs/experiments.md` says what each is to show."""
+
+from dataclasses import replace
+from functools import partial
+from typing import get_args
+
+from cltools.config import Experiment
+from cltools.mining import NearestKeys, NegativeRule, OracleNegatives, OraclePositives, PositiveRule
+from cltools.presets import laptop, preset
+from cltools.reports.arms import RandomPositives
+from experiments.arms import Place, PlacedKeys, RepairedKeys, StillNegative, WithoutMined
+from experiments.images import pictures
+from experiments.run import Setting
+
+PURITIES = (0.3, 0.5, 0.7, 0.9, 1.0)
+
+
+def moco(images: str, epochs: int) -> Experiment:
+    """Return the baseline with the tiny encoder, on a CPU."""
+    experiment = laptop(preset(f"{images}-moco"))
+    training = replace(experiment.training, epochs=epochs, device="cpu", checkpoint_every=1000)
+    return replace(experiment, training=training, evaluation=replace(experiment.evaluation, every=1000))
+
+
+def now(rule: PositiveRule) -> PositiveRule:
+    """Return the rule without its own warm-up, because there was a warm start."""
+    return replace(rule, start=0.0, ramp=0.0)
+
+
+def with_rules(
+    of: Experiment, positives: PositiveRule | None = None, negatives: NegativeRule | None = None
+) -> Experiment:
+    """Return the experiment with other rules."""
+    return replace(of, positives=positives or of.positives, negatives=negatives or of.negatives)
+
+
+def headroom(name: str, images: str, *, count: int, warm: int, epochs: int, labels: str = "fine") -> Setting:
+    """Return the arms that read labels, which no rule without labels is likely to beat, on validation pictures."""
+    base = moco(images, epochs)
+    supcon = laptop(preset(f"{images}-supcon"))
+    arms = {
+        "oracle": with_rules(base, negatives=OracleNegatives()),
+        "oracle-positives": with_rules(base, now(OraclePositives())),
+        "oracle-positives-random": with_rules(base, now(OraclePositives(right="random"))),
+        "oracle-positives-20": with_rules(base, now(OraclePositives(k=20, right="random"))),
+        "supcon": replace(supcon, training=replace(base.training, mode="simclr"), evaluation=base.evaluation),
+    }
+    source = partial(pictures, images, count=count, judge="val", labels=labels)
+    return Setting(f"headroom-{name}", source, base, warm, arms, seeds=3)
+
+
+def dial(name: str, images: str, *, count: int, warm: int, epochs: int, chance: float, seeds: int = 8) -> Setting:
+    """Return arms whose mined positives have a purity that is dialled, and the controls of the dial."""
+    base = moco(images, epochs)
+    arms = {f"repaired-{p:g}": with_rules(base, RepairedKeys(purity=p)) for p in (chance, *PURITIES)}
+    arms |= {
+        "mined": with_rules(base, RepairedKeys()),
+        "mined-chance": with_rules(base, now(RandomPositives(NearestKeys(weighting="uniform")))),
+        "removed-only": with_rules(base, negatives=WithoutMined(RepairedKeys(purity=1.0))),
+        "attracted-only": with_rules(base, RepairedKeys(purity=1.0), StillNegative()),
+        "oracle-positives-random": with_rules(base, now(OraclePositives(right="random"))),
+    }
+    for right in get_args(Place):
+        arms[f"placed-1-{right}"] = with_rules(base, PlacedKeys(right=right))
+        for wrong in get_args(Place):
+            arms[f"placed-0.5-{right}-{wrong}"] = with_rules(base, PlacedKeys(purity=0.5, right=right, wrong=wrong))
+    source = partial(pictures, images, count=count, judge="test")
+    return Setting(f"dial-{name}", source, base, warm, arms, seeds)
+
+
+EXPERIMENTS: dict[str, tuple[Setting, ...]] = {
+    "headroom": (
+        headroom("cifar10", "cifar10", count=10_000, warm=10, epochs=10),
+        headroom("cifar100", "cifar100", count=10_000, warm=10, epochs=10),
+        headroom("cifar100-coarse", "cifar100", count=10_000, warm=10, epochs=10, labels="coarse"),
+        headroom("cifar10-all", "cifar10", count=45_000, warm=3, epochs=3),
+        headroom("shapes", "shapes", count=1500, warm=5, epochs=12),
+        headroom("cifar10-early", "cifar10", count=10_000, warm=3, epochs=10),
+    ),
+    "dial": (dial("cifar10", "cifar10", count=10_000, warm=10, epochs=10, chance=0.1),),
+}

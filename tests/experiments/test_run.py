@@ -1,0 +1,93 @@
+"""That an experiment is run and continued, and its record is read like that of a comparison."""
+
+import json
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+
+from cltools.errors import CltoolsError
+from cltools.mining import OracleNegatives
+from cltools.reports.table import table
+from experiments import run as running
+from experiments.__main__ import main
+from experiments.arms import RepairedKeys
+from experiments.images import SUPERCLASSES, Pictures, pictures
+from experiments.plans import EXPERIMENTS, moco, with_rules
+from experiments.run import Setting, run
+
+
+@pytest.fixture
+def setting() -> Setting:
+    base = moco("shapes", 1)
+    base = replace(base, training=replace(base.training, batch=32, queue_size=64))
+    arms = {
+        "repaired": with_rules(base, RepairedKeys(purity=1.0)),
+        "oracle": with_rules(base, negatives=OracleNegatives()),
+    }
+    source = partial(pictures, "shapes", count=320, judge="val", judged=100)
+    return Setting("tiny", source, base, 1, arms, seeds=1)
+
+
+def test_an_experiment_goes_on_where_it_was_interrupted(
+    setting: Setting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = run(setting, tmp_path / "whole")
+    assert [(row["arm"], row["seed"]) for row in whole["rows"]] == [("moco", 0), ("repaired", 0), ("oracle", 0)]
+    train = running.row
+    rows: list[str] = []
+
+    def interrupted(name: str, *given: object) -> object:
+        if name == "oracle" and not rows:
+            rows.append(name)
+            raise KeyboardInterrupt
+        return train(name, *given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(running, "row", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(setting, tmp_path / "cut")
+    continued = run(setting, tmp_path / "cut")
+    for one, two in zip(whole["rows"], continued["rows"], strict=True):
+        assert {**one, "seconds": 0} == {**two, "seconds": 0}
+    assert "`repaired`" in table([tmp_path / "cut" / "tiny.json"]) or "repaired" in table(
+        [tmp_path / "cut" / "tiny.json"]
+    )
+
+
+def test_what_is_mined_is_recorded_of_every_epoch(setting: Setting, tmp_path: Path) -> None:
+    of_moco, repaired, _ = run(setting, tmp_path)["rows"]
+    assert repaired["curves"]["mined_purity"] == [1.0] and 0 < repaired["curves"]["mined_pull"][0] < 1
+    assert -1 <= repaired["curves"]["mined_cosine"][0] <= 1 and of_moco["curves"]["mined_pull"] == [None]
+    with pytest.raises(CltoolsError, match="other settings"):
+        run(replace(setting, warm_epochs=2), tmp_path)
+
+
+def test_pictures_are_held_out_and_drawn_without_labels() -> None:
+    one, two = (pictures("shapes", None, count=300, judge=judge, judged=200) for judge in ("val", "test"))
+    assert isinstance(one, Pictures) and len(one.judged) == len(two.judged) == 200
+    assert torch.equal(one.train.ids, two.train.ids) and not {*one.train.ids.tolist()} & {*one.judged.ids.tolist()}
+    with pytest.raises(CltoolsError, match="too many"):
+        pictures("shapes", None, count=10**6, judge="val")
+
+
+def test_every_fine_class_has_one_superclass() -> None:
+    fine = [name for group in SUPERCLASSES.values() for name in group.split()]
+    assert len(SUPERCLASSES) == 20 and len({*fine}) == len(fine) == 100
+
+
+def test_plans_name_arms_that_can_be_trained_and_recorded() -> None:
+    names = [setting.name for settings in EXPERIMENTS.values() for setting in settings]
+    assert len({*names}) == len(names)
+    for settings in EXPERIMENTS.values():
+        for setting in settings:
+            for arm in setting.arms.values():
+                json.dumps(arm.to_json())
+                assert arm.training.epochs == setting.baseline.training.epochs
+
+
+def test_an_unknown_experiment_is_named(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    with pytest.raises(SystemExit):
+        main(["headrom", str(tmp_path)])
+    assert "headroom" in capsys.readouterr().err

@@ -69,7 +69,9 @@ class Worker:
 
     def __init__(self, checkout: Path) -> None:
         pipe: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "encoding": "utf-8"}
-        environment = {**os.environ, "PYTHONPATH": str(checkout), "OMP_NUM_THREADS": "1"}
+        # Without the Makefile's settings of the allocator, as an installed package runs.
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
+        environment |= {"PYTHONPATH": str(checkout), "OMP_NUM_THREADS": "1"}
         self.process = subprocess.Popen([sys.executable, work.__file__], cwd=checkout, env=environment, **pipe)
 
     def round(self, name: str) -> list[float]:

@@ -70,7 +70,7 @@ def unnamed(source: str) -> list[str]:
 
 
 PROCESSES = ("run", "Popen", "check_output")
-PARTS = ("cltools", "benchmarks", "notebooks", "docs", "data", "tests")
+PARTS = ("cltools", "benchmarks", "experiments", "notebooks", "docs", "data", "tests")
 FILES = [path for part in PARTS for path in (ROOT / part).rglob("*.py")]
 
 

@@ -31,6 +31,7 @@ def setting() -> Setting:
     return Setting("tiny", source, base, 1, arms, seeds=1)
 
 
+@pytest.mark.slow
 def test_an_experiment_goes_on_where_it_was_interrupted(
     setting: Setting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -56,6 +57,7 @@ def test_an_experiment_goes_on_where_it_was_interrupted(
     )
 
 
+@pytest.mark.slow
 def test_what_is_mined_is_recorded_of_every_epoch(setting: Setting, tmp_path: Path) -> None:
     of_moco, repaired, _ = run(setting, tmp_path)["rows"]
     assert repaired["curves"]["mined_purity"] == [1.0] and 0 < repaired["curves"]["mined_pull"][0] < 1

@@ -318,8 +318,4 @@ def _embeddings(given: str) -> Any:
 
     named = re.fullmatch(r"(.+?\.(?i:npz|parquet)):(.+)", given)
     file, name = named.groups() if named else (given, None)
-    try:
-        return read_embeddings(file, vectors=name.split(",") if name and "," in name else name)[0]
-    except CltoolsError as error:  # its remedy may name a Python argument
-        message = str(error).replace("name one with vectors=…", f"name one as {file}:NAME")
-        raise CltoolsError(message.replace("vectors=[…], in order", f"{file}:NAME,NAME,…, in order")) from None
+    return read_embeddings(file, vectors=name.split(",") if name and "," in name else name)[0]

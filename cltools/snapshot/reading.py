@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Shaped
 from tqdm.auto import tqdm
 
-from cltools.errors import LONGEST, CltoolsError, foreign, printable, shown, unknown
+from cltools.errors import LONGEST, CltoolsError, printable, shown, unknown
 from cltools.files import reading
 
 Vectors = str | Sequence[str] | None
@@ -25,8 +25,6 @@ AnyPath = str | bytes | PathLike[Any]
 
 def path_of(given: AnyPath) -> Path:
     """Return a path that is given as text, as bytes or as an object; raise TypeError for anything else."""
-    if not isinstance(given, str | bytes | PathLike):
-        raise foreign(given, "The path of a file, such as 'embeddings.npz',")
     return Path(fsdecode(given)).expanduser()
 
 

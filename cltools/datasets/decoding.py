@@ -173,8 +173,7 @@ def to_rgb(image: Any) -> Any:
     if image.mode.startswith("I"):  # 16-bit grayscale, which Pillow would clip at 255 instead of scaling
         gray = np.asarray(image)
         if (most := int(gray.max())) > 65535 or 0 < most < 256 or gray.min() < 0:
-            wrong = f"its pixels go from {gray.min()} to {most}, which is not the range of 16 bits"
-            raise CltoolsError(f"{wrong}; save it with 8 bits, or with values up to 65,535")
+            raise CltoolsError(f"its pixels go from {gray.min()} to {most}; save it with 8 bits, or 16 up to 65,535")
         return Image.fromarray((gray >> 8).astype(np.uint8)).convert("RGB")
     if image.has_transparency_data:
         image = image.convert("RGBA")

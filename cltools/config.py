@@ -247,14 +247,8 @@ class Experiment(Settings):
         return from_plain(cls, plain)
 
 
-class _Absent:
-    """Type of `ABSENT`, the value of a setting that one of two experiments lacks."""
-
-    def __repr__(self) -> str:
-        return "absent"
-
-
-ABSENT = _Absent()
+ABSENT = "absent"
+"""The value of a setting that one of two experiments lacks."""
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from packaging.requirements import Requirement
-from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 from cltools.errors import printable
@@ -75,42 +74,14 @@ LOAD = "import torch; from torchvision.ops import nms; nms(torch.zeros(1, 4), to
 
 
 def check_python() -> Finding:
-    """Check that the package supports this Python version."""
-    version = ".".join(map(str, sys.version_info[:3]))
-    found = f"{version} at {sys.executable}"
-    needed = metadata.metadata(DISTRIBUTION)["Requires-Python"]
-    if SpecifierSet(needed).contains(version):
-        return Finding("Python", "ok", found)
-    again = "rm -r .venv && make setup PYTHON=python3.12" if CLONE else "python3.12 -m venv .venv"
-    return Finding("Python", "problem", f"{found}; cltools needs {needed}", f"create an environment with: {again}")
+    """Report the version of Python; pip refuses to install the package for one that it does not support."""
+    return Finding("Python", "ok", f"{'.'.join(map(str, sys.version_info[:3]))} at {sys.executable}")
 
 
 def check_source() -> Finding:
     """Check whether the package is a clone or an installed one, and that it is installed by pip."""
     found = f"a clone at {CLONE}" if CLONE else f"an installed package at {Path(__file__).resolve().parent}"
     return Finding("cltools", "ok", f"{metadata.version(DISTRIBUTION)}, {found}")
-
-
-def check_path() -> list[Finding]:
-    """Check whether packages are imported from PYTHONPATH, which takes precedence over those installed by pip."""
-    taken = ", ".join(f"{name} from {folder}" for name, folder in by_path().items())
-    return [Finding("PYTHONPATH", "note", f"it provides {taken}, instead of what pip installs", UNSET)] if taken else []
-
-
-UNSET = "unset PYTHONPATH, or remove that folder from it, unless this is intended"
-
-
-def by_path() -> dict[str, Path]:
-    """Return the checked distributions that are imported from PYTHONPATH, with the folder of each."""
-    folders = [Path(each).resolve() for each in os.environ.get("PYTHONPATH", "").split(os.pathsep) if each]
-    wanted = {DISTRIBUTION, *(Requirement(line).name for line in metadata.requires(DISTRIBUTION) or [])}
-    modules = {**metadata.packages_distributions(), "cltools": [DISTRIBUTION]} if folders else {}
-    found: dict[str, Path] = {}
-    for module, owners in modules.items():
-        if (names := wanted & {*owners}) and (spec := find_spec(module)) and spec.origin:
-            origin = Path(spec.origin).resolve().parent
-            found |= {name: folder for name in names for folder in folders if origin in (folder, folder / module)}
-    return dict(sorted(found.items()))
 
 
 def check_dependencies() -> list[Finding]:
@@ -145,7 +116,6 @@ def check_dependency(requirement: Requirement, extra: str = "") -> Finding:
         return Finding(name, "problem", f"its version cannot be determined: {one_line(error)}", again)
     if fitting:
         return Finding(name, "ok", version)
-    remedy = UNSET if requirement.name in by_path() else remedy
     return Finding(name, "problem", f"{version}; cltools needs {requirement.specifier}", remedy)
 
 
@@ -156,7 +126,7 @@ def check_torchvision() -> Finding:
     if done.returncode == 0:
         return Finding(name, "ok", "they load together")
     reason = (done.stderr.strip() or f"the process ended with status {done.returncode}").splitlines()[-1]
-    remedy = UNSET if {"torch", "torchvision"} & {*by_path()} else pip_install("--upgrade", "torch", "torchvision")
+    remedy = pip_install("--upgrade", "torch", "torchvision")
     return Finding(name, "problem", f"they do not load together: {one_line(reason)}", remedy)
 
 
@@ -169,9 +139,7 @@ def check_front_end() -> Iterator[Finding]:
 
     As in JupyterLab, the first folder is used; one outside of this environment may have another version.
     """
-    if find_spec("jupyter_core") is None:
-        remedy = pip_install("jupyterlab", "ipywidgets", "anywidget")
-        yield Finding("widgets in JupyterLab", "note", "JupyterLab is not installed", remedy)
+    if find_spec("jupyter_core") is None:  # JupyterLab is missing, which the check of dependencies reports
         return
     # Installed with JupyterLab, which uses it to find extensions.
     folders = [Path(folder) for folder in import_module("jupyter_core.paths").jupyter_path("labextensions")]
@@ -241,7 +209,7 @@ def _folder(name: str, folder: Path, by: str) -> Finding:
 
 
 CHECKS: Mapping[str, Callable[[], Finding | Iterable[Finding]]] = {
-    "Python": check_python, "cltools": check_source, "PYTHONPATH": check_path, "dependencies": check_dependencies,
+    "Python": check_python, "cltools": check_source, "dependencies": check_dependencies,
     "torch + torchvision": check_torchvision, "widgets in JupyterLab": check_front_end,
     "GPU": check_gpu, "folders": check_folders,
 }  # fmt: skip

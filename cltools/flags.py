@@ -103,7 +103,7 @@ def _kind(rule: object) -> Any:
 # --- train -----------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainFlags:
     """Train an encoder with the settings of a preset, such as digits-potential, and evaluate it.
 
@@ -116,29 +116,29 @@ class TrainFlags:
 
     preset: tyro.conf.Positional[str]
     """IMAGES-METHOD, as listed by `cltools presets`; own-METHOD for your own images. Leave it out with --config."""
-    out: Path | None
+    out: Path | None = None
     """The run's folder. By default runs/PRESET, or the first of runs/PRESET-2, runs/PRESET-3, … that is free."""
-    resume: bool
+    resume: bool = False
     """Resume from the folder's checkpoint. A finished run is continued if --epochs is increased."""
-    start_from: Path | None
+    start_from: Path | None = None
     """Start from the encoder, momentum copy and queue of the run in this folder."""
-    seeds: tuple[int, ...]
+    seeds: tuple[int, ...] = ()
     """Train once per seed S, into OUT-seedS; show the mean and standard deviation."""
-    config: Path | None
+    config: Path | None = None
     """Use the settings of this config.json instead of a preset's; flags still override them."""
-    images: Path | None
+    images: Path | None = None
     """Train on the images in this folder."""
-    imports: Imports
+    imports: Imports = ()
     """Modules that define your own rules, such as my_rules for my_rules.py; they are stored in the run's config."""
     rule: str
     """Use this negative rule, by class name."""
     positive_rule: str
     """Use this positive rule, by class name."""
-    laptop: bool
+    laptop: bool = False
     """Use the CPU setting: tiny encoder, at most 10,000 images, 20 epochs."""
-    log: tuple[Literal["tensorboard", "wandb"], ...]
+    log: tuple[Literal["tensorboard", "wandb"], ...] = ()
     """Also log the history to TensorBoard or Weights & Biases."""
-    print_config: bool
+    print_config: bool = False
     """Print the settings as JSON without training."""
 
     def __call__(self) -> tuple[str, Any] | None:
@@ -192,13 +192,10 @@ def _train_flags(name: str, experiment: Experiment, config: bool) -> TrainFlags:
     unprefixed = {part: Annotated[kinds[part], tyro.conf.arg(name="")] for part in ("data", "training")}
     seed = Annotated[int, tyro.conf.arg(help="Seed for weights, image order, views and rules' draws.")]
     flags = [(part, kind, field()) for part, kind in (kinds | unprefixed | {"seed": seed}).items()]
-    flags_class: Any = make_dataclass("Flags", flags, bases=(TrainFlags,), frozen=True)
+    flags_class: Any = make_dataclass("Flags", flags, bases=(TrainFlags,), frozen=True, kw_only=True)
     flags_class.__doc__, flags_class.named = TrainFlags.__doc__, name
-    none: dict[Any, Any] = {bool: False, Path | None: None}
-    unset = {f.name: none.get(f.type, ()) for f in fields(TrainFlags)}
-    unset["preset"] = name or ("" if config else tyro.MISSING)
     rules = {"rule": type(experiment.negatives).__name__, "positive_rule": type(experiment.positives).__name__}
-    defaults: TrainFlags = flags_class(**unset | rules | settings)
+    defaults: TrainFlags = flags_class(preset=name or ("" if config else tyro.MISSING), **rules, **settings)
     return defaults
 
 
@@ -255,7 +252,7 @@ def note(message: str) -> None:
 # --- mine ------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class MineFlags:
     """Mine negatives from embeddings in files; write a table of pairs, and report why candidates were dropped."""
 
@@ -268,15 +265,15 @@ class MineFlags:
     """Embeddings from which negatives are mined."""
     out: tyro.conf.Positional[Path]
     """The table of pairs to write, .csv."""
-    count: int
+    count: int = 10
     """Number of negatives per anchor."""
-    pick: Literal["closest", "random"]
+    pick: Literal["closest", "random"] = "closest"
     """Which kept candidates to take: those most similar to the anchor, or random ones."""
-    temperature: float
+    temperature: float = 0.2
     """Temperature for rules that use forces or weights."""
-    seed: int
+    seed: int = 0
     """Seed of the rules' draws and of --pick random."""
-    imports: Imports
+    imports: Imports = ()
     """Modules that define your own rules."""
     rule: str
     """The negative rule, by class name."""
@@ -306,10 +303,11 @@ def _mine_flags(**chosen: Any) -> Any:
     """Return the flags of `mine`, including those of its rules."""
     rules = {"negatives": RankBand(), "positives": AugmentedView()} | chosen
     kinds = [(name, _kind(rule)) for name, rule in rules.items()]
-    flags_class: Any = make_dataclass("Flags", kinds, bases=(MineFlags,), frozen=True)
+    flags_class: Any = make_dataclass("Flags", kinds, bases=(MineFlags,), frozen=True, kw_only=True)
     flags_class.__doc__ = MineFlags.__doc__
     names = {"rule": type(rules["negatives"]).__name__, "positive_rule": type(rules["positives"]).__name__}
-    return flags_class(*[tyro.MISSING] * 4, 10, "closest", 0.2, 0, (), **names, **rules)
+    files = dict.fromkeys(("anchors", "positive", "corpus", "out"), tyro.MISSING)
+    return flags_class(**files, **names, **rules)
 
 
 def _embeddings(given: str) -> Any:
@@ -318,8 +316,4 @@ def _embeddings(given: str) -> Any:
 
     named = re.fullmatch(r"(.+?\.(?i:npz|parquet)):(.+)", given)
     file, name = named.groups() if named else (given, None)
-    try:
-        return read_embeddings(file, vectors=name.split(",") if name and "," in name else name)[0]
-    except CltoolsError as error:  # its remedy may name a Python argument
-        message = str(error).replace("name one with vectors=…", f"name one as {file}:NAME")
-        raise CltoolsError(message.replace("vectors=[…], in order", f"{file}:NAME,NAME,…, in order")) from None
+    return read_embeddings(file, vectors=name.split(",") if name and "," in name else name)[0]

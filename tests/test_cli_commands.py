@@ -212,7 +212,7 @@ class TestMine:
         refused(call("mine", "none.npy", *files[1:], "pairs.csv"), "none.npy is not a file; check the path")
         np.savez(tmp_path / "two.npz", a=fan(0), b=fan(1))
         two = [str(tmp_path / "two.npz"), *files[1:], "pairs.csv"]
-        refused(call("mine", *two), f"Several could be the embeddings: name one as {two[0]}:NAME")
+        refused(call("mine", *two), "Several could be the embeddings: name one", f"{two[0]}:NAME")
         refused(call("mine", f"{two[0]}:c", *two[1:]), "Unknown array or column of two.npz 'c'")
         refused(call("mine", f"{files[0]}:c", *two[1:]), "embeddings can be read from .npy, .npz, .parquet")
 
@@ -220,8 +220,8 @@ class TestMine:
         table, file = pd.DataFrame({"x": [1.0, 0.0], "y": [0.0, 1.0], "age": [30.5, 40.5]}), tmp_path / "a.parquet"
         file.touch()
         monkeypatch.setattr(pd, "read_parquet", lambda *_, **__: table)
-        asked = f"name one as {file}:NAME, or a column for each number: {file}:NAME,NAME,…, in order."
-        refused(call("mine", *[str(file)] * 3, str(tmp_path / "pairs.csv")), asked)
+        told = call("mine", *[str(file)] * 3, str(tmp_path / "pairs.csv"))
+        refused(told, "name one", "a column for each number", f"{file}:NAME,NAME,…")
         assert np.array_equal(flags._embeddings(f"{file}:y,x"), [[0, 1], [1, 0]])
 
     def test_takes_all_three_from_one_archive_by_name(self, files: list[str], tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 import os
 import shlex
 import shutil
-import subprocess
 import sys
 import warnings
 from importlib import metadata
@@ -53,7 +52,7 @@ def test_without_an_installation_it_names_the_command(monkeypatch: pytest.Monkey
 
     for name in ("metadata", "requires", "version"):
         monkeypatch.setattr(metadata, name, gone)
-    found = examine({name: doctor.CHECKS[name] for name in ("Python", "cltools", "dependencies")})
+    found = examine({name: doctor.CHECKS[name] for name in ("cltools", "dependencies")})
     assert {remedy(f, "problem") for f in found} == {f"{PIP} --editable '{ROOT}[notebooks]'"}
 
 
@@ -77,14 +76,6 @@ def test_here_every_check_can_be_made(monkeypatch: pytest.MonkeyPatch) -> None:
     found = examine()
     assert not [f for f in found if "could not be checked" in f.found or "\n" in f.found]
     assert {"Python", "cltools", "torch", "GPU", "runs", "cache", "data"} <= {f.name for f in found}
-
-
-def test_a_python_that_does_not_fit_is_a_problem(monkeypatch: pytest.MonkeyPatch, request: Any) -> None:
-    assert doctor.check_python().state == "ok"
-    monkeypatch.setattr(sys, "version_info", (3, 10, 2, "final", 0))
-    assert "make setup PYTHON=python3.12" in remedy(doctor.check_python(), "problem")
-    request.getfixturevalue("installed")
-    assert "python3.12 -m venv" in remedy(doctor.check_python(), "problem")
 
 
 @pytest.mark.parametrize(
@@ -222,33 +213,6 @@ def test_what_the_data_folder_holds_is_named(monkeypatch: pytest.MonkeyPatch, tm
     assert "created when needed" in next(f for f in doctor.check_folders() if f.name == "data").found
     (tmp_path / "data" / "cifar-10-batches-py").mkdir(parents=True)
     assert f"{tmp_path / 'data'} (cifar-10-batches-py), " in doctor.check_folders()[0].found
-
-
-def test_what_pythonpath_decides_is_said_and_no_installation_is_advised(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.delenv("PYTHONPATH", raising=False)
-    assert [*doctor.check_path()] == []
-    (tmp_path / "torchvision").mkdir()
-    (tmp_path / "torchvision" / "__init__.py").touch()
-    (tmp_path / "tqdm.py").touch()
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
-    done = subprocess.run(
-        [sys.executable, "-m", "cltools", "doctor"],
-        cwd=tmp_path, env=environment, capture_output=True, encoding="utf-8", check=False,
-    )  # fmt: skip
-    told = done.stdout.splitlines()
-    assert done.returncode == 1, done.stderr
-    taken = f"cltools-ssl from {ROOT}, torchvision from {tmp_path}, tqdm from {tmp_path}"
-    assert any(taken in line for line in told), done.stdout
-    place = next(i for i, line in enumerate(told) if line.startswith("problem torch + torchvision"))
-    assert "unset PYTHONPATH" in told[place + 1] and "pip" not in told[place + 1]
-
-
-def test_a_dependency_that_pythonpath_decides_is_not_mended_by_pip(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metadata, "version", lambda name: "1.0")
-    monkeypatch.setattr(doctor, "by_path", lambda: {"torch": ROOT})
-    assert "unset PYTHONPATH" in remedy(doctor.check_dependency(Requirement("torch>=2.6")), "problem")
 
 
 def test_each_dependency_is_looked_at_once() -> None:

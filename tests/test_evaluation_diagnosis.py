@@ -228,21 +228,6 @@ def test_closeness_that_is_the_class_is_a_step() -> None:
     assert [share.value for share in mined_purity_by_k(same.float(), none, same, (1, 3, 6))] == [1, 1, 0.5]
 
 
-@pytest.mark.parametrize("shares", [(0.5,), (0.2, 0.1), (0.1, 0.1), (-0.1, 1), (0, 1.1), (0, math.nan)])
-@pytest.mark.parametrize("labelled", [True, False])
-def test_rank_shares_without_meaning_are_refused(shares: tuple[float, ...], labelled: bool) -> None:
-    same = torch.ones(2, 3, dtype=torch.bool) if labelled else None
-    with pytest.raises(ValueError, match="at least two, ascending, between 0 and 1"):
-        same_class_by_rank(torch.zeros(2, 3), torch.zeros(2, 3, dtype=torch.bool), same, shares)
-
-
-@pytest.mark.parametrize("labelled", [True, False])
-def test_a_k_below_1_is_refused(labelled: bool) -> None:
-    same = torch.ones(2, 3, dtype=torch.bool) if labelled else None
-    with pytest.raises(ValueError, match="must be a whole number of at least 1"):
-        mined_purity_by_k(torch.zeros(2, 3), torch.zeros(2, 3, dtype=torch.bool), same, (1, 0))
-
-
 # Keys
 
 

@@ -11,7 +11,7 @@ from cltools import snapshot_of_embeddings, with_umap
 from cltools.datasets import load_images
 from cltools.encoders import EncoderSettings, build_encoder
 from cltools.errors import CltoolsError
-from cltools.evaluation import FinetuneRecipe, LinearRecipe, confusion, embed, finetune, fit_linear, hubness
+from cltools.evaluation import FinetuneRecipe, LinearRecipe, confusion, embed, finetune, fit_linear
 from cltools.evaluation.features import fit_probe
 from cltools.evaluation.trained import few_labels
 from cltools.explorer.session import Session
@@ -57,9 +57,6 @@ def test_a_seed_is_a_whole_number_or_refused_in_words(name: str) -> None:
         lambda: FinetuneRecipe(least_steps=10**30),
         lambda: few_labels(LABELS, 1e300, 0),
         lambda: few_labels(LABELS, float("nan"), 0),
-        lambda: hubness(LABELS, 10**12),
-        lambda: hubness(LABELS, 10**30),
-        lambda: hubness(LABELS, -1),
         lambda: confusion(LABELS, LABELS, 10**12),
         lambda: confusion(LABELS, LABELS, 10**30),
         lambda: confusion(LABELS, LABELS, -1),

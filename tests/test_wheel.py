@@ -64,7 +64,7 @@ def test_it_needs_nothing_of_the_clone(unpacked: Path, tmp_path: Path) -> None:
     quick = ("--epochs", "1", "--limit", "200", "--device", "cpu", "--evaluation.no-probe", "--json")
     trained = run(unpacked, tmp_path, "-m", "cltools", "train", "digits-moco", *quick)
     assert trained.returncode == 0 and (tmp_path / "runs" / "digits-moco" / "record.json").is_file(), trained.stderr
-    assert "clone" not in run(unpacked, tmp_path, "-m", "cltools", "doctor").stdout.split("PYTHONPATH")[0]
+    assert "an installed package at" in run(unpacked, tmp_path, "-m", "cltools", "doctor").stdout
 
 
 @pytest.mark.slow

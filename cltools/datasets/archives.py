@@ -21,7 +21,6 @@ from cltools.errors import CltoolsError
 from cltools.files import IN_USE, claimed
 
 PATIENCE, HOUR = 30, 3600  # seconds to wait for data; seconds to wait for another process to fetch the archive
-MOST_BYTES = 1 << 31  # size limit of an archive whose length the server does not send
 
 
 @dataclass(frozen=True)
@@ -127,19 +126,17 @@ def receive(archive: Archive, part: Path) -> None:
 
 
 def append(source: Any, part: Path, have: int) -> None:
-    """Append the rest of an archive to its partial file.
+    """Append the rest of an archive to its partial file; http.client reads no more than the server has announced.
 
     Raises:
         OSError: the connection broke or timed out, or there is too little disk space.
     """
-    length = int(source.headers.get("Content-Length") or 0)
-    left = length or MOST_BYTES
-    bar = tqdm(total=length and have + length, initial=have, desc=f"Downloading {part.stem}", unit="B", unit_scale=True)
-    with part.open("ab" if have else "wb") as target, bar:
-        while left and (chunk := source.read1(min(1 << 20, left))):
-            left -= target.write(chunk)
-            bar.update(len(chunk))
-    if length and left:
+    total = have + int(source.headers.get("Content-Length") or 0)
+    target = part.open("ab" if have else "wb")
+    with target, tqdm.wrapattr(target, "write", total, initial=have, desc=f"Downloading {part.stem}") as counted:
+        while chunk := source.read1(1 << 20):
+            counted.write(chunk)
+    if (left := total - part.stat().st_size) > 0:
         raise OSError(f"the connection ended {left:,} bytes before the end")
 
 

@@ -23,7 +23,6 @@ from glob import escape
 from hashlib import sha256
 from itertools import chain
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -47,7 +46,6 @@ TOO_MANY = f"it has more than {MOST_PIXELS:,} pixels; scale it down, or load a J
 Read = tuple[UInt8[Tensor, "M 3 H W"], Int64[Tensor, " M"]]
 """Images that were read, and their indices among all."""
 FOLDER = "decoded"
-OPENING = Lock()
 # Estimated decoding time on one processor, within a factor of two for PNG and JPEG of 32 to 2000 pixels.
 SECONDS_PER_FILE, SECONDS_PER_BYTE = 1e-4, 1 / 20e6
 CACHE_FROM = 1.0  # seconds of decoding from which pixels are cached
@@ -145,13 +143,10 @@ def read_image(path: Path, size: int | None = None) -> UInt8[Tensor, "3 H W"]:
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):  # reading a pipe would block
             raise CltoolsError("it is not a regular file")
-        with OPENING:  # Pillow's own limit also refuses a JPEG that is scaled down while it is decoded
-            usual, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-            try:
-                opened = Image.open(path, formats=[*kinds().values()])
-            finally:
-                Image.MAX_IMAGE_PIXELS = usual
-        with opened as image, warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning):
+        with (
+            warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning),
+            Image.open(path, formats=[*kinds().values()]) as image,
+        ):
             if size is not None and image.width * image.height > MOST_PIXELS and "progressive" not in image.info:
                 image.draft(image.mode, (2 * size, 2 * size))
             if image.width * image.height > MOST_PIXELS:
@@ -178,8 +173,7 @@ def to_rgb(image: Any) -> Any:
     if image.mode.startswith("I"):  # 16-bit grayscale, which Pillow would clip at 255 instead of scaling
         gray = np.asarray(image)
         if (most := int(gray.max())) > 65535 or 0 < most < 256 or gray.min() < 0:
-            wrong = f"its pixels go from {gray.min()} to {most}, which is not the range of 16 bits"
-            raise CltoolsError(f"{wrong}; save it with 8 bits, or with values up to 65,535")
+            raise CltoolsError(f"its pixels go from {gray.min()} to {most}; save it with 8 bits, or 16 up to 65,535")
         return Image.fromarray((gray >> 8).astype(np.uint8)).convert("RGB")
     if image.has_transparency_data:
         image = image.convert("RGBA")

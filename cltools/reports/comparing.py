@@ -71,7 +71,7 @@ class CompareFlags(Settings):
     vary: tuple[str, ...] = ()
     """Train with several values of a setting: its path, then the values, such as loss.temperature 0.1 0.2 0.5. The
     setting is varied in the arms named by --only, or else in the baseline."""
-    given: Annotated[tuple[str, ...], tyro.conf.arg(name="set")] = ()
+    given: Annotated[tuple[tuple[str, str], ...], tyro.conf.arg(name="set")] = ()
     """Settings of every arm and of the warm start, as paths and values, such as training.batch 64."""
     seeds: tuple[int, ...] = (0,)
     """Seeds of the runs. Each has its own warm start, and arms are compared with the baseline of the same seed."""
@@ -115,9 +115,8 @@ class CompareFlags(Settings):
             raise unknown("images", self.images, IMAGES)
         if len(self.vary) == 1:
             raise CltoolsError(f"compare: vary is {self.vary[0]}; add its values, such as: {self.vary[0]} 0.1 0.2")
-        if len(self.given) % 2:
-            raise CltoolsError(f"compare: set is {' '.join(self.given)}; give pairs of a path and a value.")
-        if own := [path for path in (*self.vary[:1], *self.given[::2]) if path.startswith((*FIXED, "outside."))]:
+        paths = [*self.vary[:1], *(path for path, _ in self.given)]
+        if own := [path for path in paths if path.startswith((*FIXED, "outside."))]:
             raise CltoolsError(f"compare sets {own[0]} itself; see the flags of cltools compare --help.")
         if self.rules and (self.only or self.vary):
             raise CltoolsError("compare: rules names all arms, each with its control; leave out only and vary.")
@@ -172,7 +171,7 @@ class CompareFlags(Settings):
         """Return the experiment with this budget; how often it is evaluated does not affect training."""
         if self.laptop:
             experiment = laptop(experiment)
-        for path, value in zip(self.given[::2], self.given[1::2], strict=True):
+        for path, value in self.given:
             experiment = varied(experiment, path, value)
         data = replace(experiment.data, root=self.root, holdout=self.holdout)
         training = replace(experiment.training, epochs=epochs, device=self.device)
@@ -269,8 +268,7 @@ def _check_same_start(path: Path, known: dict[str, str], warm: Run) -> None:
     seed = str(warm.experiment.seed)
     checksum = checksum_of(warm.encoder.state_dict(), seed)
     if known.setdefault(seed, checksum) != checksum:
-        wrong = f"The arms in {path} continued from another warm start of seed {seed} (checksum {known[seed]}, now"
-        raise CltoolsError(f"{wrong} {checksum}): the code has changed since. Give another file.")
+        raise CltoolsError(f"{path} has another warm start of seed {seed}, as the code has changed; name another file.")
 
 
 def deciding(experiment: Experiment) -> dict[str, Any]:

@@ -15,7 +15,6 @@ from typing import Any
 from pandas import DataFrame, Series
 
 from cltools.config import ABSENT, Difference, Experiment, differences
-from cltools.datasets.load import what_reads
 from cltools.errors import CltoolsError, printable
 from cltools.evaluation import LinearRecipe, spread
 from cltools.presets import IMAGES, METHODS, laptop, preset
@@ -78,11 +77,7 @@ def _file_of(path: Path) -> Path:
 
     Raises:
         FileNotFoundError: the folder has no record.
-        ValueError: the path is a file of another type.
     """
-    if path.is_file() and path.suffix != ".json":
-        wrong = f"{path} is a file; name a run's folder, or a record (.json) of a run or of a comparison."
-        raise CltoolsError(f"{wrong} {what_reads(path)}".rstrip())
     if not path.is_dir():
         return path
     if not (path / RECORD).is_file():

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Shaped
 from tqdm.auto import tqdm
 
-from cltools.errors import LONGEST, CltoolsError, foreign, printable, shown, unknown
+from cltools.errors import LONGEST, CltoolsError, printable, shown, unknown
 from cltools.files import reading
 
 Vectors = str | Sequence[str] | None
@@ -25,8 +25,6 @@ AnyPath = str | bytes | PathLike[Any]
 
 def path_of(given: AnyPath) -> Path:
     """Return a path that is given as text, as bytes or as an object; raise TypeError for anything else."""
-    if not isinstance(given, str | bytes | PathLike):
-        raise foreign(given, "The path of a file, such as 'embeddings.npz',")
     return Path(fsdecode(given)).expanduser()
 
 
@@ -87,8 +85,6 @@ def load_arrays(path: Path, asked: Collection[str | None] | None = None) -> Any:
             members = archive.infolist()
         if (unpacked := sum(member.file_size for member in members)) > max(ROOM, RATIO * path.stat().st_size):
             raise CltoolsError(f"it unpacks to {unpacked / 1e6:,.0f} MB, many times its size; write it with np.savez")
-        if len({member.filename for member in members}) < len(members):
-            raise CltoolsError("a name occurs in it twice")
     with path.open("rb") as file:
         try:
             data = np.load(file, allow_pickle=False)
@@ -148,16 +144,11 @@ def _from_parquet(path: Path, labels: str | None, vectors: Vectors) -> tuple[np.
         with reading(f"The columns of {path} that vectors= names are no embeddings", "Name columns of numbers."):
             rows = np.column_stack([named[name].to_numpy(dtype=np.float64, na_value=np.nan) for name in vectors])
     else:
-        column = named[vectors]
-        for row, each in enumerate(column):
-            if not _is_list(each):
-                wrong = f"Row {row} of column {shown(vectors)} of {path} is {shown(each)}, not a list of numbers"
-                raise CltoolsError(f"{wrong}; leave the row out, or name another column.")
-        lengths = sorted({np.shape(row) for row in column})
-        if len(lengths) != 1 or len(lengths[0]) != 1:
-            shapes = [[*shape] for shape in lengths[:3]]
-            raise CltoolsError(f"Rows of {path} have shapes {shapes}; give [d], the same for all.")
-        rows = np.stack([*column])
+        for row, each in enumerate(named[vectors]):
+            if not _is_list(each) or len(each) != len(named[vectors].iloc[0]):
+                wrong = f"Row {row} of column {shown(vectors)} of {path} is {shown(each)}"
+                raise CltoolsError(f"{wrong}; give lists of numbers of one length, or leave the row out.")
+        rows = np.stack([*named[vectors]])
     return rows, None if labels is None else named[labels].to_numpy(dtype=object, na_value=None)
 
 
@@ -192,6 +183,5 @@ def _only(path: Path, able: list[str], all_of: Mapping[str, str]) -> str:
         return able[0]
     listed = ", ".join(f"{name[:LONGEST]} ({kind})" for name, kind in all_of.items()) or "nothing"
     which = "Several could be the embeddings" if able else "None is an array or a column of embeddings"
-    raise CltoolsError(
-        f"{path} holds {listed}. {which}: name one with vectors=…, or a column for each number: vectors=[…], in order."
-    )
+    how = f"vectors=…, or a column for each number: vectors=[…] (in a command {path}:NAME or {path}:NAME,NAME,…)"
+    raise CltoolsError(f"{path} holds {listed}. {which}: name one with {how}.")

@@ -445,6 +445,11 @@ def test_an_encoder_that_was_wrapped_is_saved_bare(wrap: Any, once: Path, folder
 
 def test_what_is_no_encoder_is_not_saved_for_one(folder: Path) -> None:
     before, run = files(folder), Run.load(folder)
+    backbone = run.encoder.backbone
+    run.encoder.backbone = torch.compile(backbone)  # type: ignore[assignment]
+    with pytest.raises(CltoolsError, match=r"a part that is wrapped \(backbone\._orig_mod\); restore"):
+        run.save()
+    run.encoder.backbone = backbone
     run.encoder = nn.Linear(2, 2)  # type: ignore[assignment]
     with pytest.raises(CltoolsError, match="encoder is of type Linear; restore"):
         run.save()

@@ -344,8 +344,13 @@ def test_a_config_that_cannot_be_read_tells_of_the_version_that_can(tmp_path: Pa
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        ("evaluations.test.knn200", 250.0, "evaluations.test has figures outside of 0 to 100"),
-        ("evaluations.test.probe", -3.0, "evaluations.test has figures outside of 0 to 100"),
+        ("evaluations.test.knn200", 250.0, "figure also at most 100"),
+        ("evaluations.test.probe", -3.0, "figure also at most 100"),
+        ("by_epoch.0.knn", 101.0, "figure also at most 100"),
+        ("evaluations.test.test_images", -1, "must be at least 0"),
+        ("images.count", -1, "must be at least 0"),
+        ("stretches.0.warm_epochs", -7, "must be at least 0"),
+        ("stretches.0.from_epoch", -1, "must be at least 0"),
         ("evaluations.foo", {"split": "test", "epochs": 1}, "evaluations.foo is a report of split 'test'"),
         ("evaluations.test.split", "val", "evaluations.test is a report of split 'val'"),
         ("evaluations.test.split", "foo", "evaluations.test.split"),

@@ -20,7 +20,7 @@ from cltools.config import Experiment, from_plain, to_plain
 from cltools.encoders import OwnBackbone
 from cltools.errors import CltoolsError
 from cltools.evaluation import PROTOCOLS
-from cltools.files import cell, reading, replacing, text_of
+from cltools.files import cell, leaves, reading, replacing, text_of
 from cltools.mining import KEPT, Band
 from cltools.mining.similarities import with_numpy
 from cltools.provenance import check_record, provenance, read_record
@@ -353,9 +353,13 @@ class RunRecord:
             for split, report in record.evaluations.items():
                 if from_plain(REPORT, report, f"record.evaluations.{split}").split != split:
                     raise CltoolsError(f"record.evaluations.{split} is a report of split {report['split']!r}")
-                figures = [value for name in PROTOCOLS if (value := report.get(name)) is not None]
-                if not all(0 <= value <= 100 for value in figures):
-                    raise CltoolsError(f"record.evaluations.{split} has figures outside of 0 to 100: {figures}")
+            listed = {name: dict(enumerate(checked[name])) for name in ("stretches", "by_epoch")}
+            for where, value in leaves({**checked, "experiment": {}, **listed}):
+                most = 100 if (name := where.rpartition(".")[2]) in (*PROTOCOLS, "knn") else math.inf
+                if type(value) in (int, float) and name not in ("loss", "uniformity") and not 0 <= value <= most:
+                    raise CltoolsError(
+                        f"record.{where} is {value}; a count must be at least 0, a figure also at most 100"
+                    )
             if [row.epoch for row in record.by_epoch] != [*range(1, len(record.by_epoch) + 1)]:
                 raise CltoolsError("record.by_epoch has epochs other than 1, 2, 3, …")
         return replace(record, experiment=plain["experiment"])

@@ -102,6 +102,9 @@ class Run:
         encoder = bare(self.encoder)
         if not isinstance(encoder, Encoder):
             raise CltoolsError(f"The run's encoder is {described(encoder)}; restore the one that was trained.")
+        inner = [name for name, _ in encoder.named_modules() if name.endswith((".module", "._orig_mod"))]
+        if inner and not isinstance(encoder.backbone, OwnBackbone):
+            raise CltoolsError(f"The run's encoder holds a part that is wrapped ({inner[0]}); restore the bare one.")
         return encoder
 
     def _record(self, path: Path) -> RunRecord:

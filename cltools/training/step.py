@@ -19,7 +19,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import torch
-from jaxtyping import Int64
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -78,8 +77,8 @@ class StepResult:
     anchors: int
 
 
-def epoch_order(count: int, block: int | None, generator: torch.Generator) -> Int64[Tensor, " N"]:
-    """Return the order in which an epoch takes `count` images: a random one, or one of shuffled blocks.
+def epoch_order(count: int, block: int | None, generator: torch.Generator) -> Tensor:
+    """Return the order [count] in which an epoch takes its images: a random one, or one of shuffled blocks.
 
     Blocks of consecutive images are shuffled, and then the images of every `MIXED_BLOCKS` blocks, so that a memory map
     is read in whole blocks, and no more than these have to fit into memory. Some images of a block may share a batch.

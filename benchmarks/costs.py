@@ -43,10 +43,13 @@ def measure(shape: tuple[int, int, int], methods: dict[str, Experiment], run: Ru
     for method, experiment in tqdm(methods.items(), desc=" × ".join(map(str, shape)), unit="method", leave=False):
         work = Contrast(shape, experiment, run.where)
         times = run.medians(
-            {"plain": work.cross_entropy, "select": work.selection, "loss": work.loss, "all": work.whole}
+            {"plain": work.cross_entropy, "select": work.selection, "loss": work.loss, "all": work.in_training}
         )
         rows[method] = {f"{name} ms": taken for name, taken in times.items()}
-        rows[method] |= {"× plain": times["all"] / times["plain"], "peak MiB": peak_mebibytes(work.whole, run.where)}
+        rows[method] |= {
+            "× plain": times["all"] / times["plain"],
+            "peak MiB": peak_mebibytes(work.in_training, run.where),
+        }
     plain = {"parts ms": {PLAIN: statistics.median(row["plain ms"] for row in rows.values())}}
     plain |= {"parts MiB": {PLAIN: peak_mebibytes(work.cross_entropy, run.where)}}
     return {"anchors": shape[0], "keys": shape[1], "plain": PLAIN, **plain, "methods": rows}

@@ -22,7 +22,8 @@ CLASSES = 10
 class Contrast:
     """A batch of unit vectors with positives near their anchors, for rules at full strength; key i is anchor i's own.
 
-    `selection` and `loss` are the parts of a step that mine and compare; `whole` is both, from vectors to gradient.
+    `selection` and `loss` are the parts of a step that mine and compare; `in_training` is both, with products and
+    gradient.
     """
 
     def __init__(self, shape: tuple[int, int | None, int], experiment: Experiment, device: torch.device) -> None:
@@ -78,15 +79,12 @@ class Contrast:
         """Compute only the loss of an earlier selection, and its gradient at the anchors."""
         return self.gradient(*self.prepared, keep=True)
 
-    def whole(self) -> Tensor:
-        """Compute products, selection, loss and gradient."""
-        s = self.compared()
-        return self.gradient(s, self.chosen(s))
-
     def in_training(self) -> Tensor:
         """Compute the loss as a training step does, in chunks where these suit a cache, and its gradient [B, d]."""
         vectors = self.anchor, self.positive, self.keys
         options: dict[str, Any] = {"ids": self.ids, "generator": self.generator, "check": False}
+        if "same_class" in reads_now(*self.rules):
+            options["labels"] = tuple(ids % CLASSES for ids in self.ids)
         losses = contrastive_loss(*vectors, *self.rules, self.settings, **options)
         return torch.autograd.grad(losses.mean(), self.anchor)[0]
 

@@ -5,6 +5,7 @@ import os
 import statistics
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ def gains(before: Path | None = None, rows: tuple[str, ...] = tuple(work.ROWS), 
     if before is not None and not (before / "cltools").is_dir():
         raise CltoolsError(f"{before} is not a checkout of cltools.")
     sides = {"now": ROOT} if before is None else {"before": before.resolve(), "now": ROOT}
-    found: dict[str, Any] = {} if before is not None else {name: dict(row) for name, row in kept_before().items()}
+    found: dict[str, Any] = {} if before is not None else kept_before()
     for name in tqdm(rows, unit="row", leave=False):
         workers = {side: Worker(checkout) for side, checkout in sides.items()}
         times: dict[str, list[list[float]]] = {side: [] for side in sides}
@@ -54,13 +55,18 @@ def gains(before: Path | None = None, rows: tuple[str, ...] = tuple(work.ROWS), 
             ours, yardstick = (statistics.median(column) for column in zip(*pairs, strict=True))
             ratio = statistics.median(mine / other for mine, other in pairs)
             row |= {f"{side} ms": ours, f"{side} yardstick ms": yardstick, f"{side} ratio": ratio}
-    figures = {name: found[name] for name in rows}
-    return run.record(KIND, before=_commit(before) if before else "of the kept record", rows=figures)
+    commit = _commit(before) if before else str(kept().get("before", "unknown"))
+    return replace(run, device="cpu").record(KIND, before=commit, rows={name: found[name] for name in rows})
+
+
+def kept() -> dict[str, Any]:
+    """Return the kept record; empty if there is none."""
+    return read_record(KEPT) if KEPT.exists() else {}
 
 
 def kept_before() -> dict[str, dict[str, float]]:
-    """Return the ratios before of the kept record, by row; empty if there is none."""
-    rows = read_record(KEPT)["rows"] if KEPT.exists() else {}
+    """Return the ratios before of the kept record, by row."""
+    rows = kept().get("rows", {})
     return {name: {"before ratio": row["before ratio"]} for name, row in rows.items() if "before ratio" in row}
 
 
@@ -102,7 +108,7 @@ def table(record: dict[str, Any]) -> list[str]:
         gain = f"÷ {row['before ratio'] / row['now ratio']:.2f}" if "before ratio" in row else ""
         rows.append([f"`{name}`", " ".join((work.ROWS[name].__doc__ or "").split()), *ratios, gain, GOALS[name]])
     caption = (
-        "Work over its yardstick, by the processor's time on one thread: before, now, what this is divided by, and the "
-        f"goal, which is a ratio to the yardstick or a divisor. Before: commit {record['before']}."
+        "Work over its yardstick, by the processor's time, each on one of the threads: before, now, by what it was "
+        f"divided, and the goal, a ratio to the yardstick or a divisor. Before: commit {record['before']}."
     )
     return markdown(caption, ["row", "what", "before", "now", "gain", "goal"], rows, words=2)

@@ -86,7 +86,7 @@ def images_mapped(size: int, folder: Path) -> Works:
 
 def mapped(path: Path) -> ImageSet:
     """Return the images of a file, mapped."""
-    pixels = torch.from_numpy(np.load(path, mmap_mode="c"))
+    pixels = torch.from_numpy(np.load(path, mmap_mode="r+"))
     ids = torch.arange(len(pixels))
     return ImageSet(pixels, ids % CLASSES, ids, tuple(map(str, range(CLASSES))), "mapped", "train")
 

@@ -92,7 +92,7 @@ class GroupedBatchNorm(nn.BatchNorm2d):
         groups = self.stacking.groups(len(input))
         if groups == 1:
             return F.batch_norm(input, mean, var, self.weight, self.bias, True, self.momentum, self.eps)
-        # One call per group copies nothing; on a GPU one call avoids the many kernel launches, for two copies.
+        # On a GPU one call avoids many kernel launches, at the cost of two copies.
         return self.folded(input, groups) if input.is_cuda and groups > 2 else self.one_by_one(input, groups)
 
     def one_by_one(self, x: Tensor, groups: int) -> Tensor:
@@ -123,8 +123,8 @@ class SmallConvolution(nn.Conv2d):
 
     def forward(self, input: Float[Tensor, "B C H W"]) -> Float[Tensor, "B N h w"]:
         """Return [B, N, H/2, W/2]."""
-        plain = input.device.type != "cpu" or torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling()
-        if plain or not {2, 4}.issuperset(input.shape[2:]):
+        special = torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling() or torch.jit.is_tracing()
+        if special or input.device.type != "cpu" or not {2, 4}.issuperset(input.shape[2:]):
             return super().forward(input)
         return ByWindows.apply(input, self.weight)  # type: ignore[no-any-return]
 
@@ -143,20 +143,24 @@ class ByWindows(torch.autograd.Function):
             yield (i, j), window, (slice(int(i == 0), 3), slice(int(j == 0), 3))
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+    def forward(x: Tensor, weight: Tensor) -> Tensor:
         """Return [B, N, H/2, W/2] for x [B, C, H, W] and weight [N, C, 3, 3]."""
         image, taps = x.permute(0, 2, 3, 1), weight.permute(2, 3, 1, 0).contiguous()
         y = x.new_empty(len(x), x.shape[2] // 2, x.shape[3] // 2, len(weight))
         for (i, j), window, inside in ByWindows.windows(*image.shape[1:3]):
             y[:, i, j] = image[:, *window].flatten(1) @ taps[inside].flatten(0, 2)
-        ctx.save_for_backward(image, taps)
         return y.permute(0, 3, 1, 2)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        """Keep the inputs."""
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, Tensor]:
         """Return the gradients of x and weight."""
-        image, taps = ctx.saved_tensors
+        x, weight = ctx.saved_tensors
+        image, taps = x.permute(0, 2, 3, 1), weight.permute(2, 3, 1, 0).contiguous()
         of_image, of_taps = torch.zeros_like(image), torch.zeros_like(taps)
         for (i, j), window, inside in ByWindows.windows(*image.shape[1:3]):
             part, own = upstream[:, :, i, j].contiguous(), taps[inside]

@@ -18,8 +18,9 @@ from cltools.errors import CltoolsError
 from cltools.files import parsed, reading, write_text
 from cltools.ranks import launched
 
-PROGRAMS = ("cltools", "benchmarks")
+PROGRAMS = ("cltools", "benchmarks", "experiments")
 """Programs whose command lines records contain (`python -m PROGRAM`)."""
+OTHERS = [f":(top){name}/*.py" for name in PROGRAMS[1:]]
 
 
 def provenance(device: torch.device) -> dict[str, Any]:
@@ -59,7 +60,7 @@ def commit() -> str:
 
     try:
         git("ls-files", "--error-unmatch", Path(__file__).name)  # fails in a project's clone that it is installed in
-        changed = git("status", "--porcelain", "--untracked-files=all", "--", "*.py", ":(top)benchmarks/*.py")
+        changed = git("status", "--porcelain", "--untracked-files=all", "--", "*.py", *OTHERS)
         return git("rev-parse", "--short=10", "HEAD") + ("+" if changed else "")
     except (OSError, subprocess.CalledProcessError):  # no git, or no clone
         return ""

@@ -52,7 +52,7 @@ class RepairedKeys(PositiveRule):
         wanted = self.purity * self.k + uniform_columns(s.own, 1, context.generator, SHARE)
         score = s.positive_keys.masked_fill(s.own, -torch.inf)
         index = repaired(mined.index, wanted.floor().long(), score, s.same_class, context)
-        return with_augmented_view(index, torch.full_like(mined.weight[:, 1:], 1 / self.k), self.augmented_share)
+        return equally(index, s.own, self.augmented_share)
 
 
 def repaired(
@@ -74,6 +74,12 @@ def repaired(
     best_wrong = closest(order.masked_fill(right, -torch.inf), count, context.generator)[1]
     place = torch.arange(count, device=index.device)
     return torch.where(place < wanted, best_right, best_wrong.gather(1, (place - wanted).clamp_min(0)))
+
+
+def equally(index: Int64[Tensor, "B P"], own: Mask, augmented_share: float) -> Mined:
+    """Return these keys with equal weights, which together are 1 − `augmented_share`; own keys have none."""
+    taken = (~own).gather(1, index).float()
+    return with_augmented_view(index, taken / taken.sum(1, keepdim=True).clamp_min(1), augmented_share)
 
 
 @dataclass(frozen=True)
@@ -108,9 +114,7 @@ class PlacedKeys(PositiveRule):
         )
         place = torch.arange(count, device=wanted.device)
         index = torch.where(place < wanted, right, wrong.gather(1, (place - wanted).clamp_min(0)))
-        taken = (~s.own).gather(1, index).float()
-        shares = taken / taken.sum(1, keepdim=True).clamp_min(1)
-        return with_augmented_view(index, shares, self.augmented_share)
+        return equally(index, s.own, self.augmented_share)
 
 
 def _placed(s: Similarities, how: Place, among: Mask, count: int, context: Context) -> Int64[Tensor, "B P"]:

@@ -40,11 +40,13 @@ class Pictures:
     """The images of one experiment.
 
     Attributes:
+        described: what they are, in words; records are of the same images if this is the same.
         train: images to train on, with the labels that oracles read.
         bank: the same images with the labels of the evaluation.
         judged: images that the encoder is judged on, with the labels of the evaluation.
     """
 
+    described: str
     train: ImageSet
     bank: ImageSet
     judged: ImageSet
@@ -68,8 +70,7 @@ def pictures(
         root: folder of the image sets.
         count: number of training images.
         judge: "val", training images that are not trained on, or "test".
-        labels: what oracles read: "fine" classes, or "coarse", the superclasses of CIFAR-100, which also group the
-            evaluation (see `within`).
+        labels: what oracles read: "fine" classes, or "coarse", the superclasses of CIFAR-100.
         judged: maximum number of images that the encoder is judged on.
 
     Raises:
@@ -86,7 +87,8 @@ def pictures(
     else:
         others = loaded(name, "test", root)
         others = others.select(draw(len(others), judged))
-    return Pictures(coarse(chosen) if labels == "coarse" else chosen, chosen, others)
+    described = f"{name}: {count:,} training images, {labels} labels; judged on {len(others):,} of {judge}"
+    return Pictures(described, coarse(chosen) if labels == "coarse" else chosen, chosen, others)
 
 
 def coarse(images: ImageSet) -> ImageSet:
@@ -99,9 +101,3 @@ def superclass_of(images: ImageSet) -> Tensor:
     """Return the superclass of each fine class, int64 [100], of images of CIFAR-100."""
     by_fine = {fine: index for index, group in enumerate(SUPERCLASSES.values()) for fine in group.split()}
     return torch.tensor([by_fine[name.replace(" ", "_")] for name in images.classes])
-
-
-def relabelled(images: ImageSet, known: range) -> ImageSet:
-    """Return the images with the labels of other classes than these unknown, so that oracles do not read them."""
-    inside = (images.labels >= known.start) & (images.labels < known.stop)
-    return replace(images, labels=images.labels.where(inside, torch.full_like(images.labels, -1)))

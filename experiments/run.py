@@ -104,7 +104,7 @@ def run(setting: Setting, out: Path, root: Path | None = None) -> dict[str, Any]
     arms = {BASELINE: setting.baseline, **setting.arms}
     with claimed(path.with_name(f"{path.name}.{IN_USE}"), command()):
         described = {
-            "images": images.train.name,
+            "images": images.described,
             "warm_epochs": setting.warm_epochs,
             "baseline": deciding(setting.baseline),
             "arms": {

@@ -220,6 +220,17 @@ def test_a_convolution_by_windows_is_torchs(height: int, width: int, batch: int,
     torch.testing.assert_close(*found, rtol=1e-12, atol=1e-12)
 
 
+def test_a_convolution_by_windows_can_be_differentiated_twice_and_by_functions() -> None:
+    x, weight = (
+        torch.rand(2, 3, 4, 4, generator=seeded()).double(),
+        torch.rand(4, 3, 3, 3, generator=seeded(1)).double(),
+    )
+    by_windows, plain = ByWindows.apply, lambda *given: F.conv2d(*given, stride=2, padding=1)
+    assert torch.autograd.gradgradcheck(by_windows, (x.requires_grad_(), weight.requires_grad_()))
+    found = [torch.func.grad(lambda w, f=each: f(x.detach(), w).square().sum())(weight) for each in (by_windows, plain)]
+    torch.testing.assert_close(*found)
+
+
 def test_only_small_images_of_a_cpu_are_convolved_by_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     layer, seen = SmallConvolution(3, 4, 3, stride=2, padding=1, bias=False), []
     by_windows = ByWindows.apply

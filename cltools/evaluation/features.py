@@ -27,7 +27,7 @@ KnnProtocol = Literal["knn200", "knn10"]
 NEIGHBOURS = {"knn200": 200, "knn10": 10}
 VOTE_TEMPERATURE = 0.1
 CELLS = 2**24  # similarities in memory at once: 64 MiB of float32
-QUERIES = 256  # at least so many at once: a product of fewer takes longer for each
+QUERIES = 256  # at least so many at once (`python -m benchmarks growth`)
 STEPS = 500  # standardised, penalised features need about 30 to 150
 CONSTANT = 1e-6  # a deviation below this share of the mean is rounding error
 
@@ -135,7 +135,7 @@ def knn_predict(
     elected = []
     with torch.autocast(bank.device.type, enabled=False):
         bank, queries = to_length_1(bank), to_length_1(queries)
-        rows = max(QUERIES, CELLS // len(bank))
+        rows = min(len(queries), max(QUERIES, CELLS // len(bank)))
         memory = bank.new_empty(rows * min(len(bank), max(k, CELLS // rows)))  # of every part
         for part in queries.split(rows):
             cosine, index = _nearest(part, bank, k, memory)
@@ -151,8 +151,6 @@ def _nearest(queries: Tensor, bank: Tensor, k: int, memory: Tensor) -> tuple[Ten
         cosine, index = largest(torch.mm(queries, block.T, out=cells), min(k, len(block)))
         found.append((cosine, index + begin))
         begin += len(block)
-    if len(found) == 1:
-        return found[0]
     cosine, index = (torch.cat(each, dim=1) for each in zip(*found, strict=True))
     best, place = cosine.topk(k)
     return best, index.gather(1, place)

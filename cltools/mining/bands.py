@@ -79,7 +79,7 @@ def kth_largest(score: np.ndarray, count: int, sample: np.ndarray) -> Float[Tens
     above = np.zeros(len(score), int)
     if (high := math.ceil(at + error)) < drawn:
         below = score < sample[:, high, None]
-        above = keys - np.array([np.count_nonzero(row) for row in below])  # with axis=1 it takes ten times as long
+        above = keys - np.array([np.count_nonzero(row) for row in below])
         between &= below
     index = np.flatnonzero(between)
     ends, near = np.searchsorted(index, np.arange(len(score) + 1) * keys), score.ravel()[index]
@@ -101,8 +101,9 @@ def rank_band(score: PerKey, own: Mask, drop_closest: float, keep_within: float)
         keep_within: share of all K keys, counted from the closest, beyond which a key is EASY.
     """
     hardest, close = rank_count(drop_closest, score.shape[1]), rank_count(keep_within, score.shape[1])
-    hard_edge, easy_edge = rank_edges(score, own, (hardest, close))
-    return value_band(score, easy_edge if close < score.shape[1] else None, hard_edge if hardest else None)
+    close = close if close < score.shape[1] else 0  # no edge is needed
+    hard_edge, easy_edge = rank_edges(score, own, (hardest, close)) if hardest or close else (None, None)
+    return value_band(score, easy_edge if close else None, hard_edge if hardest else None)
 
 
 def value_band(score: PerKey, above: float | Tensor | None, below: float | Tensor | None) -> Codes:

@@ -80,14 +80,14 @@ class StepResult:
 def epoch_order(count: int, block: int | None, generator: torch.Generator) -> Tensor:
     """Return the order [count] in which an epoch takes its images: a random one, or one of shuffled blocks.
 
-    Blocks of consecutive images are shuffled, and then the images of every `MIXED_BLOCKS` blocks, so that a memory map
-    is read in whole blocks, and no more than these have to fit into memory. Some images of a block may share a batch.
+    Blocks of consecutive images are shuffled, and then the images of every `MIXED_BLOCKS` blocks, so that of a memory map
+    only these have to fit into memory. Images of a block often share a batch.
     """
     if block is None:
         return torch.randperm(count, generator=generator, device="cpu")
     blocks = torch.split(torch.arange(count, device="cpu"), block)
-    order = torch.cat([blocks[each] for each in torch.randperm(len(blocks), generator=generator, device="cpu")])
-    parts = torch.split(order, MIXED_BLOCKS * block)
+    order = torch.randperm(len(blocks), generator=generator, device="cpu")
+    parts = [torch.cat([blocks[each] for each in group]) for group in torch.split(order, MIXED_BLOCKS)]
     return torch.cat([part[torch.randperm(len(part), generator=generator, device="cpu")] for part in parts])
 
 

@@ -1,4 +1,4 @@
-"""Six short trainings, and digests of all that they leave: `python train.py FOLDER`, also under torchrun."""
+"""Seven short trainings, and digests of all that they leave: `python train.py FOLDER`, also under torchrun."""
 
 import hashlib
 import json
@@ -19,13 +19,14 @@ TIMES = ("seconds", "views_per_second")
 
 
 def experiments(ranks: int) -> Iterator[tuple[str, Experiment]]:
-    """Plain runs, and a band whose edges move, one that rescales, and one compared in chunks."""
+    """Plain runs, and a band whose edges move, one that rescales, one compared in chunks, and one in blocks."""
     found = {name: preset(f"digits-{name}") for name in ("moco", "potential", "simclr")}
     moving = RankBand(0.05, 0.5, drop_closest_from=0.0, keep_within_from=1.0)
     potential = found["potential"]
     found["scheduled"] = replace(potential, negatives=moving)
     found["rescaled"] = replace(potential, negatives=RankBand(0.05, 0.5, rescale=True))
     found["chunked"] = replace(potential, training=replace(potential.training, chunk=50))
+    found["blocks"] = replace(potential, training=replace(potential.training, shuffle_block=20))
     for name, each in found.items():
         short = replace(each, training=replace(each.training, epochs=4, device="cpu"))
         yield name, short if ranks == 1 else replace(short, encoder=replace(short.encoder, bn_group=32))

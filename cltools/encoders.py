@@ -123,8 +123,8 @@ class SmallConvolution(nn.Conv2d):
 
     def forward(self, input: Float[Tensor, "B C H W"]) -> Float[Tensor, "B N h w"]:
         """Return [B, N, H/2, W/2]."""
-        special = torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling() or torch.jit.is_tracing()
-        if special or input.device.type != "cpu" or not {2, 4}.issuperset(input.shape[2:]):
+        plain = torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling() or torch._C._get_tracing_state()
+        if plain or input.device.type != "cpu" or not {2, 4}.issuperset(input.shape[2:]):
             return super().forward(input)
         return ByWindows.apply(input, self.weight)  # type: ignore[no-any-return]
 

@@ -72,7 +72,7 @@ def max_t(gained: Differences) -> dict[str, float]:
 def _t(values: Float[np.ndarray, "A S"]) -> Float[np.ndarray, " A"]:
     """Return |t| of each row; a row without spread has the largest t unless it is 0."""
     error = values.std(1, ddof=1) / np.sqrt(values.shape[1])
-    return np.abs(values.mean(1)) / np.maximum(error, 1e-12)
+    return np.asarray(np.abs(values.mean(1)) / np.maximum(error, 1e-12))
 
 
 @dataclass(frozen=True)

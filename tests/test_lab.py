@@ -60,11 +60,13 @@ def test_opens_the_first_without_a_number_and_passes_the_rest_on(started: list[d
 def test_threads_wait_passively_as_under_make_unless_told_otherwise(
     started: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
+        monkeypatch.delenv(name, raising=False)
     main(["lab"])
     monkeypatch.setenv("OMP_WAIT_POLICY", "active")
     main(["lab"])
     assert [start["env"]["OMP_WAIT_POLICY"] for start in started] == ["passive", "active"]
+    assert {start["env"]["GOMP_SPINCOUNT"] for start in started} == {"1000"}
     assert started[0]["env"]["PATH"] == os.environ["PATH"]
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from cltools.lab import SHARING
+
 ROOT = Path(__file__).parent.parent
 RIGHT = """\
 import torch
@@ -86,7 +88,7 @@ def test_it_works_in_an_empty_environment(wheel: Path, tmp_path: Path) -> None:
     python, folder = tmp_path / "venv" / "bin" / "python", tmp_path / "empty"
     folder.mkdir()
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "CLTOOLS"))}
-    environment["OMP_WAIT_POLICY"] = "passive"  # as `cltools lab` sets it
+    environment |= SHARING  # as `cltools lab` sets it
 
     def done(*command: str | Path) -> str:
         found = subprocess.run(

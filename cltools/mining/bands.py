@@ -98,9 +98,9 @@ def rank_band(score: PerKey, own: Mask, drop_closest: float, keep_within: float)
         keep_within: share of all K keys, counted from the closest, beyond which a key is EASY.
     """
     hardest, close = rank_count(drop_closest, score.shape[1]), rank_count(keep_within, score.shape[1])
-    close = close if close < score.shape[1] else 0  # no edge is needed
-    hard_edge, easy_edge = rank_edges(score, own, (hardest, close)) if hardest or close else (None, None)
-    return value_band(score, easy_edge if close else None, hard_edge if hardest else None)
+    whole = close >= score.shape[1]  # then no edge is computed, which could not be enclosed
+    hard_edge, easy_edge = rank_edges(score, own, (hardest, 0 if whole else close))
+    return value_band(score, None if whole else easy_edge, hard_edge if hardest else None)
 
 
 def value_band(score: PerKey, above: float | Tensor | None, below: float | Tensor | None) -> Codes:

@@ -15,7 +15,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
         print(tyro.cli(make_book, args=arguments, prog="python -m book"))
     except ModuleNotFoundError as error:
-        print(f"book: {error.name} is not installed here. Install it with: {install_cltools('book')}", file=sys.stderr)
+        print(f"book: {error.name} is not installed here. Install it with: {install_cltools('docs')}", file=sys.stderr)
         raise SystemExit(2) from None
     except (ValueError, OSError) as error:
         print(f"book: {error}", file=sys.stderr)

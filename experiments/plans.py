@@ -5,7 +5,7 @@ from functools import partial
 from typing import get_args
 
 from cltools.config import Experiment
-from cltools.mining import NearestKeys, NegativeRule, OracleNegatives, OraclePositives, PositiveRule
+from cltools.mining import NearestKeys, NegativeRule, OracleNegatives, OraclePositives, PositiveRule, RandomNegatives
 from cltools.presets import laptop, preset
 from cltools.reports.arms import RandomPositives
 from experiments.arms import Place, PlacedKeys, RepairedKeys, StillNegative, WithoutMined
@@ -70,6 +70,17 @@ def dial(name: str, images: str, *, count: int, warm: int, epochs: int, chance: 
     return Setting(f"dial-{name}", source, base, warm, arms, seeds)
 
 
+def false_negatives(labels: str, classes: int, seeds: int = 8) -> Setting:
+    """Return arms without a dialled share of the false negatives, each beside one that drops as many keys at random."""
+    base = moco("cifar100", 10)
+    arms = {}
+    for share in (0.25, 0.5, 0.75, 1.0):
+        arms[f"oracle-{share:g}"] = with_rules(base, negatives=OracleNegatives(share=share))
+        arms[f"random-as-{share:g}"] = with_rules(base, negatives=RandomNegatives(1 - share / classes))
+    source = partial(pictures, "cifar100", count=10_000, judge="test", labels=labels)
+    return Setting(f"false-negatives-{classes}", source, base, 10, arms, seeds)
+
+
 EXPERIMENTS: dict[str, tuple[Setting, ...]] = {
     "headroom": (
         headroom("cifar10", "cifar10", count=10_000, warm=10, epochs=10),
@@ -79,5 +90,6 @@ EXPERIMENTS: dict[str, tuple[Setting, ...]] = {
         headroom("shapes", "shapes", count=1500, warm=5, epochs=12, judged=500),
         headroom("cifar10-early", "cifar10", count=10_000, warm=3, epochs=10),
     ),
+    "false-negatives": (false_negatives("coarse", 20), false_negatives("fine", 100)),
     "dial": (dial("cifar10", "cifar10", count=10_000, warm=10, epochs=10, chance=0.1),),
 }

@@ -231,7 +231,7 @@ def test_anchors_are_images_trained_on_and_none_held_out() -> None:
 @pytest.mark.slow
 def test_a_diagnosis_agrees_with_the_history() -> None:
     tiny_digits = asked(negatives=RankBand(0.05, 0.5), data=DataSettings("digits", limit=384), queue_size=128)
-    run = fit(replace(tiny_digits, training=replace(tiny_digits.training, batch=32, epochs=3)))
+    run = fit(replace(tiny_digits, seed=3, training=replace(tiny_digits.training, batch=32, epochs=3)))
     row, d = run.history.rows[-1], run.diagnose()
     for band in (Band.EASY, Band.POTENTIAL, Band.HARD, Band.MINED):
         assert d.bands[band].keys == pytest.approx(row[band.name.lower()], rel=0.2)

@@ -65,8 +65,8 @@ class TrainingSettings(Settings):
     """Maximum number of anchors compared with the keys at once, to save memory. None means all of them on a GPU, or as
     many as fit the cache on a CPU."""
     shuffle_block: Annotated[int | None, "a whole number of at least 1"] = None
-    """Size of the blocks of consecutive images that are shuffled, for images in a memory map that is larger than the
-    memory: a file is then read in blocks of this size. None shuffles single images, which all stay on the device."""
+    """Number of consecutive images in a block, for images in a memory map that is larger than the memory: blocks are
+    shuffled, then the images of every 16 blocks. None shuffles all images, which are moved to the device."""
     checkpoint_every: Annotated[int, "a whole number of at least 1"] = field(default=1, metadata={"decides": False})
     """Number of epochs between checkpoints; the last epoch always has one."""
 

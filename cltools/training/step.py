@@ -31,9 +31,10 @@ from cltools.training.record import tally_of
 from cltools.training.state import TrainState, set_rate
 
 Rules = tuple[PositiveRule, NegativeRule]
-MIXED_BLOCKS = 16
 Two = tuple[Tensor, Tensor]
 """The same quantity for anchors [A] and keys [K]."""
+MIXED_BLOCKS = 16
+"""Number of blocks whose images are shuffled together (`training.shuffle_block`)."""
 
 
 @dataclass(frozen=True)

@@ -44,12 +44,14 @@ class Pictures:
         train: images to train on, with the labels that oracles read.
         bank: the same images with the labels of the evaluation.
         judged: images that the encoder is judged on, with the labels of the evaluation.
+        groups: groups of the bank's and of the judged images, if each image is judged within its group.
     """
 
     described: str
     train: ImageSet
     bank: ImageSet
     judged: ImageSet
+    groups: tuple[Tensor, Tensor] | None = None
 
 
 def loaded(name: str, split: str, root: Path | None) -> ImageSet:
@@ -61,7 +63,7 @@ def loaded(name: str, split: str, root: Path | None) -> ImageSet:
 
 
 def pictures(
-    name: str, root: Path | None, *, count: int, judge: str, labels: str = "fine", judged: int = 5000
+    name: str, root: Path | None, *, count: int, judge: str, labels: str = "fine", judged: int = 10_000
 ) -> Pictures:
     """Return the images of an experiment, drawn without regard to their labels; equal for equal arguments.
 
@@ -89,6 +91,30 @@ def pictures(
         others = others.select(draw(len(others), judged))
     described = f"{name}: {count:,} training images, {labels} labels; judged on {len(others):,} of {judge}"
     return Pictures(described, coarse(chosen) if labels == "coarse" else chosen, chosen, others)
+
+
+def within_superclasses(root: Path | None, *, count: int, judged: int = 10_000) -> Pictures:
+    """Return images of CIFAR-100 that oracles know by superclass only, judged by fine class within each superclass."""
+    images = pictures("cifar100", root, count=count, judge="test", labels="coarse", judged=judged)
+    groups = images.train.labels, superclass_of(images.judged)[images.judged.labels]
+    return replace(images, described=f"{images.described} within superclasses", groups=groups)
+
+
+def other_classes(root: Path | None, *, count: int, judged: int = 10_000) -> Pictures:
+    """Return images of every second class of CIFAR-10, judged by images of the other classes, bank included.
+
+    Raises:
+        ValueError: there are too few images.
+    """
+    train, test = loaded("cifar10", "train", root), loaded("cifar10", "test", root)
+    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))
+    trained, bank = (order[train.labels[order] % 2 == half] for half in (0, 1))
+    if count > min(len(trained), len(bank)):
+        raise CltoolsError(f"Half of the classes of cifar10 have {len(trained)} training images; {count} are too many.")
+    test = test.select((test.labels % 2 == 1).nonzero()[:, 0])
+    test = test.select(draw(len(test), judged))
+    described = f"cifar10: {count:,} training images of five classes; judged on {len(test):,} of test of the others"
+    return Pictures(described, train.select(trained[:count]), train.select(bank[:count]), test)
 
 
 def coarse(images: ImageSet) -> ImageSet:

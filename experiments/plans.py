@@ -1,17 +1,20 @@
 """The settings and arms of every experiment, fixed before it runs; `docs/experiments.md` says what each is to show."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import get_args
 
-from cltools.config import Experiment
+from cltools.config import EvaluationSettings, Experiment
 from cltools.mining import NearestKeys, NegativeRule, OracleNegatives, OraclePositives, PositiveRule, RandomNegatives
 from cltools.presets import laptop, preset
 from cltools.reports.arms import RandomPositives
 from experiments.arms import Place, PlacedKeys, RepairedKeys, StillNegative, WithoutMined
-from experiments.images import pictures
+from experiments.images import Pictures, other_classes, pictures, within_superclasses
 from experiments.run import Setting
 
+Images = Callable[[Path | None], Pictures]
 PURITIES = (0.3, 0.5, 0.7, 0.9, 1.0)
 
 
@@ -19,7 +22,7 @@ def moco(images: str, epochs: int) -> Experiment:
     """Return the baseline with the tiny encoder, on a CPU."""
     experiment = laptop(preset(f"{images}-moco"))
     training = replace(experiment.training, epochs=epochs, device="cpu", checkpoint_every=1000)
-    return replace(experiment, training=training, evaluation=replace(experiment.evaluation, every=1000))
+    return replace(experiment, training=training, evaluation=EvaluationSettings(every=1000))
 
 
 def now(rule: PositiveRule) -> PositiveRule:
@@ -48,29 +51,30 @@ def headroom(
         "supcon": replace(supcon, training=replace(base.training, mode="simclr"), evaluation=base.evaluation),
     }
     source = partial(pictures, images, count=count, judge="val", labels=labels, judged=judged)
-    return Setting(f"headroom-{name}", source, base, warm, arms, seeds=3)
+    return Setting(f"headroom-{name}", source, base, warm, arms, range(3))
 
 
-def dial(name: str, images: str, *, count: int, warm: int, epochs: int, chance: float, seeds: int = 8) -> Setting:
-    """Return arms whose mined positives have a purity that is dialled, and the controls of the dial."""
-    base = moco(images, epochs)
-    arms = {f"repaired-{p:g}": with_rules(base, RepairedKeys(purity=p)) for p in (chance, *PURITIES)}
-    arms |= {
-        "mined": with_rules(base, RepairedKeys()),
+def dial(name: str, images: Images, base: Experiment, purities: Sequence[float]) -> Setting:
+    """Return arms whose mined positives have a purity that is dialled, and the unswapped arm."""
+    arms = {f"repaired-{p:g}": with_rules(base, RepairedKeys(purity=p)) for p in purities}
+    return Setting(name, images, base, 10, arms | {"mined": with_rules(base, RepairedKeys())}, range(8))
+
+
+def dial_controls(name: str, images: Images, base: Experiment) -> Setting:
+    """Return the controls of a dial: chance, attraction or removal alone, and keys from other places."""
+    arms = {
         "mined-chance": with_rules(base, now(RandomPositives(NearestKeys(weighting="uniform")))),
         "removed-only": with_rules(base, negatives=WithoutMined(RepairedKeys(purity=1.0))),
         "attracted-only": with_rules(base, RepairedKeys(purity=1.0), StillNegative()),
-        "oracle-positives-random": with_rules(base, now(OraclePositives(right="random"))),
     }
     for right in get_args(Place):
         arms[f"placed-1-{right}"] = with_rules(base, PlacedKeys(right=right))
         for wrong in get_args(Place):
             arms[f"placed-0.5-{right}-{wrong}"] = with_rules(base, PlacedKeys(purity=0.5, right=right, wrong=wrong))
-    source = partial(pictures, images, count=count, judge="test")
-    return Setting(f"dial-{name}", source, base, warm, arms, seeds)
+    return Setting(name, images, base, 10, arms, range(8))
 
 
-def false_negatives(labels: str, classes: int, seeds: int = 8) -> Setting:
+def false_negatives(labels: str, classes: int) -> Setting:
     """Return arms without a dialled share of the false negatives, each beside one that drops as many keys at random."""
     base = moco("cifar100", 10)
     arms = {}
@@ -78,10 +82,13 @@ def false_negatives(labels: str, classes: int, seeds: int = 8) -> Setting:
         arms[f"oracle-{share:g}"] = with_rules(base, negatives=OracleNegatives(share=share))
         arms[f"random-as-{share:g}"] = with_rules(base, negatives=RandomNegatives(1 - share / classes))
     source = partial(pictures, "cifar100", count=10_000, judge="test", labels=labels)
-    return Setting(f"false-negatives-{classes}", source, base, 10, arms, seeds)
+    return Setting(f"false-negatives-{classes}", source, base, 10, arms, range(8))
 
+
+CIFAR10 = partial(pictures, "cifar10", count=10_000, judge="test")
 
 EXPERIMENTS: dict[str, tuple[Setting, ...]] = {
+    "dial": (dial("dial-cifar10", CIFAR10, moco("cifar10", 10), (0.1, *PURITIES)),),
     "headroom": (
         headroom("cifar10", "cifar10", count=10_000, warm=10, epochs=10),
         headroom("cifar100", "cifar100", count=10_000, warm=10, epochs=10),
@@ -90,6 +97,10 @@ EXPERIMENTS: dict[str, tuple[Setting, ...]] = {
         headroom("shapes", "shapes", count=1500, warm=5, epochs=12, judged=500),
         headroom("cifar10-early", "cifar10", count=10_000, warm=3, epochs=10),
     ),
+    "leakage": (
+        dial("leakage-superclasses", partial(within_superclasses, count=10_000), moco("cifar100", 10), (0.05, 0.5, 1)),
+        dial("leakage-other-classes", partial(other_classes, count=10_000), moco("cifar10", 10), (0.2, 0.5, 1)),
+    ),
+    "dial-controls": (dial_controls("dial-cifar10-controls", CIFAR10, moco("cifar10", 10)),),
     "false-negatives": (false_negatives("coarse", 20), false_negatives("fine", 100)),
-    "dial": (dial("cifar10", "cifar10", count=10_000, warm=10, epochs=10, chance=0.1),),
 }

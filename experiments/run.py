@@ -6,7 +6,7 @@ they come, so an interrupted experiment goes on with the next arm.
 
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from tqdm.auto import tqdm
 
-from cltools.config import Experiment, differences
-from cltools.encoders import resolve_device
+from cltools.config import EvaluationSettings, Experiment, differences
+from cltools.encoders import Encoder, resolve_device
 from cltools.errors import CltoolsError
 from cltools.evaluation import evaluate
 from cltools.files import IN_USE, claimed
@@ -43,7 +43,7 @@ class Setting:
         baseline: the experiment of `moco`; its number of epochs is that of every arm.
         warm_epochs: epochs of the warm start.
         arms: the experiments to compare, by name, without the baseline.
-        seeds: the number of seeds, from 0 up.
+        seeds: the seeds.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Setting:
     baseline: Experiment
     warm_epochs: int
     arms: Mapping[str, Experiment]
-    seeds: int
+    seeds: Sequence[int]
 
 
 @dataclass
@@ -119,7 +119,7 @@ def run(setting: Setting, out: Path, root: Path | None = None) -> dict[str, Any]
             if other := unlike(record, described | origin):
                 raise CltoolsError(f"{path} was made with other settings: {', '.join(other)}. Give another folder.")
         done = {(row["arm"], row["seed"]) for row in record["rows"]}
-        todo = [(seed, name) for seed in range(setting.seeds) for name in arms if (name, seed) not in done]
+        todo = [(seed, name) for seed in setting.seeds for name in arms if (name, seed) not in done]
         warm: Run | None = None
         for seed, name in tqdm(todo, desc=setting.name, unit="arm"):
             if warm is None or warm.experiment.seed != seed:
@@ -143,7 +143,7 @@ def row(name: str, arm: Experiment, warm: Run, images: Pictures) -> dict[str, An
     except FloatingPointError as error:  # also a result
         return {"arm": name, "seed": arm.seed, "diverged": str(error)}
     seconds = time.perf_counter() - began
-    measured = evaluate(trained.encoder, images.bank, images.judged, arm.evaluation, FIGURES)
+    measured = judged(trained.encoder, images, arm.evaluation)
     history = trained.history
     curves = {column: [_number(value, to) for value in history.column(column)] for column, to in CURVES.items()}
     curves |= {f"mined_{what}": [each[what] for each in log.epochs] for what in ("cosine", "purity", "pull")}
@@ -157,6 +157,20 @@ def row(name: str, arm: Experiment, warm: Run, images: Pictures) -> dict[str, An
         "curves": curves,
         "seconds": round(seconds),
     }
+
+
+def judged(encoder: Encoder, images: Pictures, settings: EvaluationSettings) -> dict[str, float]:
+    """Return the figures of an encoder; with groups, their means over the groups by number of images."""
+    if images.groups is None:
+        return evaluate(encoder, images.bank, images.judged, settings, FIGURES)
+    total, sums = len(images.judged), dict.fromkeys(FIGURES, 0.0)
+    for group in images.groups[1].unique().tolist():
+        sets = zip((images.bank, images.judged), images.groups, strict=True)
+        bank, queries = (each.select((of == group).nonzero()[:, 0]) for each, of in sets)
+        measured = evaluate(encoder, bank, queries, settings, FIGURES)
+        for figure in FIGURES:
+            sums[figure] += measured[figure] * len(queries) / total
+    return sums
 
 
 def _number(value: float, decimals: int = 4) -> float | None:

@@ -28,7 +28,7 @@ def setting() -> Setting:
         "oracle": with_rules(base, negatives=OracleNegatives()),
     }
     source = partial(pictures, "shapes", count=320, judge="val", judged=100)
-    return Setting("tiny", source, base, 1, arms, seeds=1)
+    return Setting("tiny", source, base, 1, arms, range(1))
 
 
 @pytest.mark.slow

@@ -7,8 +7,12 @@ from pathlib import Path
 import tyro
 
 from cltools.errors import CltoolsError, unknown
+from experiments.gap import run_gap
 from experiments.plans import EXPERIMENTS
+from experiments.rules import LATER
 from experiments.run import run
+
+GAP = "gap"
 
 
 def execute(name: tyro.conf.Positional[str], out: tyro.conf.Positional[Path], root: Path | None = None) -> None:
@@ -19,9 +23,13 @@ def execute(name: tyro.conf.Positional[str], out: tyro.conf.Positional[Path], ro
         out: Folder of the records.
         root: Folder of the image sets; a folder `cifar10` with `train` and `test` in it replaces the download.
     """
-    if name not in EXPERIMENTS:
-        raise unknown("experiment", name, EXPERIMENTS)
-    for setting in EXPERIMENTS[name]:
+    known = {*EXPERIMENTS, *LATER, GAP}
+    if name not in known:
+        raise unknown("experiment", name, known)
+    if name == GAP:
+        run_gap(out, root)
+        return
+    for setting in EXPERIMENTS[name] if name in EXPERIMENTS else LATER[name](out):
         run(setting, out, root)
 
 

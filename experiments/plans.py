@@ -3,38 +3,27 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import get_args
 
-from cltools.config import EvaluationSettings, Experiment
-from cltools.mining import NearestKeys, NegativeRule, OracleNegatives, OraclePositives, PositiveRule, RandomNegatives
+import torch
+from torch import nn
+
+from cltools.config import Experiment
+from cltools.mining import NearestKeys, OracleNegatives, OraclePositives, RandomNegatives
 from cltools.presets import laptop, preset
 from cltools.reports.arms import RandomPositives
 from experiments.arms import Place, PlacedKeys, RepairedKeys, StillNegative, WithoutMined
 from experiments.images import Pictures, other_classes, pictures, within_superclasses
+from experiments.rules import tuning
 from experiments.run import Setting
+from experiments.starts import moco, now, with_rules
 
 Images = Callable[[Path | None], Pictures]
+WIDTHS = (64, 128, 256, 512)
+"""Channels of the wider encoder, twice those of the tiny one."""
 PURITIES = (0.3, 0.5, 0.7, 0.9, 1.0)
-
-
-def moco(images: str, epochs: int) -> Experiment:
-    """Return the baseline with the tiny encoder, on a CPU."""
-    experiment = laptop(preset(f"{images}-moco"))
-    training = replace(experiment.training, epochs=epochs, device="cpu", checkpoint_every=1000)
-    return replace(experiment, training=training, evaluation=EvaluationSettings(every=1000))
-
-
-def now(rule: PositiveRule) -> PositiveRule:
-    """Return the rule without its own warm-up, because there was a warm start."""
-    return replace(rule, start=0.0, ramp=0.0)
-
-
-def with_rules(
-    of: Experiment, positives: PositiveRule | None = None, negatives: NegativeRule | None = None
-) -> Experiment:
-    """Return the experiment with other rules."""
-    return replace(of, positives=positives or of.positives, negatives=negatives or of.negatives)
 
 
 def headroom(
@@ -52,6 +41,16 @@ def headroom(
     }
     source = partial(pictures, images, count=count, judge="val", labels=labels, judged=judged)
     return Setting(f"headroom-{name}", source, base, warm, arms, range(3))
+
+
+def wide(seed: int) -> nn.Module:
+    """Return a backbone like the tiny one, with twice its channels."""
+    layers: list[nn.Module] = []
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for before, after in pairwise((3, *WIDTHS)):
+            layers += [nn.Conv2d(before, after, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
 
 def dial(name: str, images: Images, base: Experiment, purities: Sequence[float]) -> Setting:
@@ -97,10 +96,12 @@ EXPERIMENTS: dict[str, tuple[Setting, ...]] = {
         headroom("shapes", "shapes", count=1500, warm=5, epochs=12, judged=500),
         headroom("cifar10-early", "cifar10", count=10_000, warm=3, epochs=10),
     ),
+    "headroom-wide": (replace(headroom("cifar10-wide", "cifar10", count=10_000, warm=10, epochs=10), backbone=wide),),
     "leakage": (
         dial("leakage-superclasses", partial(within_superclasses, count=10_000), moco("cifar100", 10), (0.05, 0.5, 1)),
         dial("leakage-other-classes", partial(other_classes, count=10_000), moco("cifar10", 10), (0.2, 0.5, 1)),
     ),
     "dial-controls": (dial_controls("dial-cifar10-controls", CIFAR10, moco("cifar10", 10)),),
+    "tuning": (tuning("cifar10"),),
     "false-negatives": (false_negatives("coarse", 20), false_negatives("fine", 100)),
 }

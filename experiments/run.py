@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 from tqdm.auto import tqdm
 
 from cltools.config import EvaluationSettings, Experiment, differences
@@ -44,6 +45,7 @@ class Setting:
         warm_epochs: epochs of the warm start.
         arms: the experiments to compare, by name, without the baseline.
         seeds: the seeds.
+        backbone: makes a backbone with new weights by a seed; None for the experiment's own.
     """
 
     name: str
@@ -52,6 +54,11 @@ class Setting:
     warm_epochs: int
     arms: Mapping[str, Experiment]
     seeds: Sequence[int]
+    backbone: Callable[[int], nn.Module] | None = None
+
+    def fit(self, experiment: Experiment, **hooks: Any) -> Run:
+        """Train from scratch, or from a run given as `start_from`, with the setting's backbone."""
+        return fit(experiment, backbone=None if self.backbone is None else self.backbone(experiment.seed), **hooks)
 
 
 @dataclass
@@ -124,22 +131,22 @@ def run(setting: Setting, out: Path, root: Path | None = None) -> dict[str, Any]
         for seed, name in tqdm(todo, desc=setting.name, unit="arm"):
             if warm is None or warm.experiment.seed != seed:
                 start = replace(setting.baseline.training, epochs=setting.warm_epochs)
-                warm = fit(replace(setting.baseline, training=start, seed=seed), images=images.train)
+                warm = setting.fit(replace(setting.baseline, training=start, seed=seed), images=images.train)
                 checksum = checksum_of(warm.encoder.state_dict(), str(seed))
                 if record["warm_starts"].setdefault(str(seed), checksum) != checksum:
                     raise CltoolsError(
                         f"The warm start of seed {seed} differs from the one of {path}. Give another folder."
                     )
-            record["rows"].append(row(name, replace(arms[name], seed=seed), warm, images))
+            record["rows"].append(row(setting, name, replace(arms[name], seed=seed), warm, images))
             write_record(path, record)
         return record
 
 
-def row(name: str, arm: Experiment, warm: Run, images: Pictures) -> dict[str, Any]:
+def row(setting: Setting, name: str, arm: Experiment, warm: Run, images: Pictures) -> dict[str, Any]:
     """Train an arm from the warm start; return its figures and what its last epoch selected."""
     log, began = PositiveLog(arm.loss), time.perf_counter()
     try:
-        trained = fit(arm, images=images.train, start_from=warm, on_step=log.step, callbacks=[log.epoch])
+        trained = setting.fit(arm, images=images.train, start_from=warm, on_step=log.step, callbacks=[log.epoch])
     except FloatingPointError as error:  # also a result
         return {"arm": name, "seed": arm.seed, "diverged": str(error)}
     seconds = time.perf_counter() - began
@@ -164,7 +171,7 @@ def judged(encoder: Encoder, images: Pictures, settings: EvaluationSettings) -> 
     if images.groups is None:
         return evaluate(encoder, images.bank, images.judged, settings, FIGURES)
     total, sums = len(images.judged), dict.fromkeys(FIGURES, 0.0)
-    for group in images.groups[1].unique().tolist():
+    for group in sorted({*images.groups[1].tolist()}):
         sets = zip((images.bank, images.judged), images.groups, strict=True)
         bank, queries = (each.select((of == group).nonzero()[:, 0]) for each, of in sets)
         measured = evaluate(encoder, bank, queries, settings, FIGURES)

@@ -15,8 +15,9 @@ from experiments import run as running
 from experiments.__main__ import main
 from experiments.arms import RepairedKeys
 from experiments.images import SUPERCLASSES, Pictures, pictures
-from experiments.plans import EXPERIMENTS, moco, with_rules
+from experiments.plans import EXPERIMENTS, wide
 from experiments.run import Setting, run
+from experiments.starts import moco, with_rules
 
 
 @pytest.fixture
@@ -40,11 +41,11 @@ def test_an_experiment_goes_on_where_it_was_interrupted(
     train = running.row
     rows: list[str] = []
 
-    def interrupted(name: str, *given: object) -> object:
+    def interrupted(of: Setting, name: str, *given: object) -> object:
         if name == "oracle" and not rows:
             rows.append(name)
             raise KeyboardInterrupt
-        return train(name, *given)  # type: ignore[arg-type]
+        return train(of, name, *given)  # type: ignore[arg-type]
 
     monkeypatch.setattr(running, "row", interrupted)
     with pytest.raises(KeyboardInterrupt):
@@ -55,6 +56,18 @@ def test_an_experiment_goes_on_where_it_was_interrupted(
     assert "`repaired`" in table([tmp_path / "cut" / "tiny.json"]) or "repaired" in table(
         [tmp_path / "cut" / "tiny.json"]
     )
+
+
+@pytest.mark.slow
+def test_a_backbone_of_its_own_is_made_by_the_seed(setting: Setting, tmp_path: Path) -> None:
+    arms = {"oracle": setting.arms["oracle"]}
+    small = replace(setting, arms=arms, backbone=wide)
+    one = run(small, tmp_path)
+    path = tmp_path / "tiny.json"
+    path.write_text(json.dumps(one | {"rows": one["rows"][:1]}), encoding="utf-8")
+    two = run(small, tmp_path)  # whose warm start must be the first one's
+    assert {**one["rows"][1], "seconds": 0} == {**two["rows"][1], "seconds": 0}
+    assert one["warm_starts"] != run(setting, tmp_path / "own")["warm_starts"]
 
 
 @pytest.mark.slow

@@ -24,7 +24,7 @@ class Queue:
     """The last `size` keys, each with the id and, for diagnosis only, the label of its image.
 
     `keys`, `ids` and `labels` are in the order of the ring. That is oldest first until the queue is full; then the
-    newest overwrite the oldest in place, and only `ages` gives the age of a row.
+    newest overwrite the oldest in place.
 
     Attributes:
         size: Capacity in keys.
@@ -67,12 +67,6 @@ class Queue:
     def labels(self) -> Int[Tensor, " K"]:
         """The label of each key's image, -1 if unknown: a view, for diagnosis and the oracle only."""
         return self.rings["labels"][: self.filled]
-
-    @property
-    def ages(self) -> Int[Tensor, " K"]:
-        """The number of keys enqueued after each: 0 for the newest, K − 1 for the oldest. No synchronisation."""
-        index = torch.arange(self.filled, device=self.rings["ids"].device)
-        return (self.pointer - 1 - index) % self.size  # the newest is just before the pointer
 
     @torch.no_grad()
     def enqueue(self, keys: Numbers, ids: Numbers, labels: Any) -> None:

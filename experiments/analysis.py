@@ -1,38 +1,17 @@
-"""What an experiment shows: differences to the baseline within seeds, their intervals, and the test for all arms.
+"""What an experiment shows: differences to the baseline within seeds, and a line over the purity that is dialled.
 
-Legend: A arms, S seeds, P purities.
+Legend: S seeds, P purities.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
-from scipy.stats import t as student
 
 from cltools.reports.arms import BASELINE
-
-Differences = Mapping[str, Sequence[float]]
-"""By arm, the differences to the baseline of the same seed, in the order of the seeds."""
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A mean with its 95 % interval; without bounds, NaN, for a single value."""
-
-    mean: float
-    low: float
-    high: float
-
-    @property
-    def excludes_0(self) -> bool:
-        """Whether 0 lies outside."""
-        return self.low > 0 or self.high < 0
-
-    def __str__(self) -> str:
-        return f"{self.mean:+.1f} [{self.low:+.1f}, {self.high:+.1f}]"
+from cltools.reports.verdicts import interval
 
 
 def differences(record: Mapping[str, Any], figure: str = "knn200") -> dict[str, list[float]]:
@@ -43,43 +22,18 @@ def differences(record: Mapping[str, Any], figure: str = "knn200") -> dict[str, 
     return {arm: [found[arm, seed] - found[BASELINE, seed] for seed in seeds if (arm, seed) in found] for arm in arms}
 
 
-def interval(values: Sequence[float], level: float = 0.95) -> Interval:
-    """Return the mean of some values with Student's interval."""
-    count, mean = len(values), float(np.mean(values))
-    if count < 2:
-        return Interval(mean, float("nan"), float("nan"))
-    half = float(student.ppf((1 + level) / 2, count - 1) * np.std(values, ddof=1) / np.sqrt(count))
-    return Interval(mean, mean - half, mean + half)
-
-
-def max_t(gained: Differences) -> dict[str, float]:
-    """Return for each arm a p-value that holds for all of them together: the sign-flip test of the largest |t|.
-
-    If an arm does not differ from the baseline, the sign of a seed's difference is arbitrary. All 2^S patterns of signs
-    are applied, each to all arms alike, and an arm's p is the share of patterns whose largest |t| reaches its own
-    (Westfall and Young, Resampling-Based Multiple Testing, 1993). The smallest possible p is 2^(1 − S).
-
-    Raises:
-        ValueError: the arms have different numbers of seeds.
-    """
-    values = np.array([*gained.values()], float)  # [A, S]
-    observed = _t(values)
-    largest = np.array([_t(values * signs).max() for signs in product((1, -1), repeat=values.shape[1])])
-    shares = (largest[None] >= observed[:, None] * (1 - 1e-9)).mean(1)
-    return dict(zip(gained, map(float, shares), strict=True))
-
-
-def _t(values: Float[np.ndarray, "A S"]) -> Float[np.ndarray, " A"]:
-    """Return |t| of each row; a row without spread has the largest t unless it is 0."""
-    error = values.std(1, ddof=1) / np.sqrt(values.shape[1])
-    return np.asarray(np.abs(values.mean(1)) / np.maximum(error, 1e-12))
-
-
 @dataclass(frozen=True)
 class Line:
-    """A line fitted to differences over purity: points per unit of purity, and where it crosses 0 (None: nowhere)."""
+    """A line fitted to differences over purity.
 
-    slope: Interval
+    Attributes:
+        slope: points per unit of purity, with the ends of its interval.
+        crossing: purity at which it crosses 0; None for nowhere.
+        crossings: ends of the crossing's interval.
+        without: share of the resampled lines without a crossing.
+    """
+
+    slope: tuple[float, float, float]
     crossing: float | None
     crossings: tuple[float, float] | None
     without: float

@@ -21,7 +21,7 @@ from cltools.evaluation import (
     self_hits,
     share_of,
 )
-from cltools.evaluation.diagnosis import CLOSE_TO, closest, key_age
+from cltools.evaluation.diagnosis import CLOSE_TO, closest
 from cltools.evaluation.intervals import Z, student, wilson
 from cltools.mining import (
     AllNegatives,
@@ -303,13 +303,6 @@ def test_self_hits_happen_as_often_as_expected(queue_size: int) -> None:
     assert hits / anchors == pytest.approx(expected_self_hits(queue_size, images), abs=0.02)
 
 
-def test_the_age_of_mined_keys_counts_each_time_they_are_mined() -> None:
-    mined = torch.tensor([[True, False, False], [True, False, True]])
-    age = key_age(ints(0, 5, 9), mined)
-    assert (age.mean, age.largest, age.mined) == (pytest.approx(14 / 3), 9, 3)
-    assert math.isnan(key_age(ints(0, 5, 9), torch.zeros_like(mined)).mined)
-
-
 # The whole
 
 
@@ -355,8 +348,7 @@ def among(pairs: list[tuple[bool, bool]]) -> float:
 def test_a_diagnosis_agrees_with_a_loop(seed: int) -> None:
     s = compared(seed=seed)
     selection = chosen(s)
-    ages = torch.randperm(90, generator=seeded(seed))
-    d = diagnose(s, selection, ages=ages)
+    d = diagnose(s, selection)
     assert s.same_class is not None and s.positive_keys is not None
     bands, same, own = (t.flatten().tolist() for t in (selection.band, s.same_class, s.own))
     assert (d.anchors, d.keys) == (40, 90) and 0 < d.bands[Band.OWN].keys < 2
@@ -379,8 +371,6 @@ def test_a_diagnosis_agrees_with_a_loop(seed: int) -> None:
     mined = [place % 90 for place, band in enumerate(bands) if band == Band.MINED]
     assert d.mined_hubness == hubness(ints(*mined), 90)
     assert d.self_hits == self_hits(s.own)
-    assert d.age is not None and (d.age.mean, d.age.largest) == (44.5, 89)
-    assert d.age.mined == pytest.approx(sum(ages[key].item() for key in mined) / len(mined))
 
 
 def test_close_keys_are_of_the_anchors_class_more_often_than_the_base_rate() -> None:
@@ -441,11 +431,11 @@ def test_labels_change_counts_of_classes_and_nothing_else(rule: NegativeRule) ->
 
 def test_without_labels_the_rest_is_still_counted() -> None:
     s = replace(compared(), same_class=None)
-    d = diagnose(s, chosen(s), ages=torch.arange(90))
+    d = diagnose(s, chosen(s))
     labelled = (d.base_rate, d.recall, d.false_negative_share, d.mined_purity, *d.by_rank, *d.by_k)
     assert all(math.isnan(share.value) and share.count == 0 for share in labelled)
     assert len(d.by_rank) == len(diagnosis.RANK_SHARES) - 1 and len(d.by_k) == len(diagnosis.KS)
-    assert d.bands[Band.POTENTIAL].keys > 0 and d.hubness.skew > 0 and d.age is not None and d.self_hits.count == 40
+    assert d.bands[Band.POTENTIAL].keys > 0 and d.hubness.skew > 0 and d.self_hits.count == 40
     assert "P(same class)" not in str(d) and "POTENTIAL" in str(d) and "hubs" in str(d) and "nan" not in str(d)
 
 
@@ -456,9 +446,8 @@ def test_few_keys_own_keys_and_none_are_ordinary(
 ) -> None:
     s = compared(anchors, keys, seed=seed)
     s = replace(s, own=torch.ones_like(s.own) if owned else s.own, same_class=s.same_class if labelled else None)
-    d = diagnose(s, chosen(s), ages=torch.arange(keys))
+    d = diagnose(s, chosen(s))
     assert sum(held.keys for held in d.bands.values()) == pytest.approx(keys)
-    assert (d.age is None) == (keys == 0)
     assert "nan" not in str(d)
 
 
@@ -488,7 +477,7 @@ def test_a_diagnosis_asks_for_no_gradient() -> None:
 
 def full() -> Diagnosis:
     s = compared(200, 300)
-    return diagnose(s, chosen(s), ages=torch.arange(300))
+    return diagnose(s, chosen(s))
 
 
 def test_the_table_has_the_base_rate_on_top_and_a_line_for_all_that_holds_keys() -> None:
@@ -502,9 +491,9 @@ def test_the_table_has_the_base_rate_on_top_and_a_line_for_all_that_holds_keys()
     for band in Band:
         (line,) = (line for line in lines if line.startswith(band.name))
         assert line.endswith(str(d.bands[band].same_class)) and f"{d.bands[band].keys:,.1f}" in line
-    signs = {line.index("%", 40) for line in lines[3:-5] if "[" in line}
+    signs = {line.index("%", 40) for line in lines[3:-4] if "[" in line}
     assert len(signs) == 1 and max(map(len, lines)) <= 120
-    assert str(d.recall) in lines[-5] and "hubs" in lines[-4] and "of the mined" in lines[-1]
+    assert str(d.recall) in lines[-4] and "hubs" in lines[-3] and str(d.self_hits) in lines[-1]
 
 
 def test_clamped_masses_are_reported() -> None:

@@ -145,7 +145,7 @@ def queued() -> list[Tensor]:
         queue.enqueue(KEYS[start : start + 6], IDS[1][start : start + 6], KEY_LABELS[start : start + 6])
     other = Queue(8, D, "cpu")
     other.load_state_dict(queue.state_dict())
-    return [other.keys, other.ids, other.labels, other.ages]
+    return [other.keys, other.ids, other.labels]
 
 
 def module_loss(size: Any) -> list[Tensor]:
@@ -248,7 +248,7 @@ CALLS: dict[str, Callable[[], Any]] = {
     "accuracy": lambda: evaluation.accuracy(CLASSES.tolist(), CLASSES),
     "confusion": lambda: evaluation.confusion(CLASSES.tolist(), CLASSES, 3),
     "per_class": lambda: evaluation.per_class(torch.ones(3, 3, dtype=torch.int64, device="cpu")),
-    "diagnose": lambda: evaluation.diagnose(S, CHOSEN, ages=IDS[1], **SETTINGS),
+    "diagnose": lambda: evaluation.diagnose(S, CHOSEN, **SETTINGS),
     "hubness": lambda: evaluation.hubness(IDS[1], K),
     "mined_purity_by_k": lambda: evaluation.mined_purity_by_k(S.anchor_keys, OWN, S.same_class, (1, 3)),
     "same_class_by_rank": lambda: evaluation.same_class_by_rank(S.anchor_keys, OWN, S.same_class, (0.0, 0.2, 1.0)),

@@ -107,12 +107,11 @@ def test_a_diagnosis_is_of_the_selection_made_by_hand(mode: str, predictor: bool
             keys, key_ids, key_labels = queue.keys, queue.ids, queue.labels
     own, same = part.ids[:, None] == key_ids, part.labels[:, None] == key_labels
     s = similarities(z, positive, keys, own, same_class=same)
-    ages = run.memory.queue.ages if run.memory else None
-    expected = diagnose(s, select(s, experiment.positives, experiment.negatives), ages=ages)
+    expected = diagnose(s, select(s, experiment.positives, experiment.negatives))
     found = run.diagnose(images=images, n=20, seed=5)
     assert repr(found) == repr(expected)
     assert found.keys == (40 if mode == "simclr" else 32) and found.bands[Band.MINED].keys > 0
-    assert (found.age is None) == (found.self_hits.value == 0) == (mode == "simclr")
+    assert (found.self_hits.value == 0) == (mode == "simclr")
 
 
 @modes
@@ -131,7 +130,7 @@ def test_a_diagnosis_repeats_and_leaves_no_trace(mode: str) -> None:
 
 def without_classes(d: Diagnosis) -> list[object]:
     bands = {band: (held.keys, held.share) for band, held in d.bands.items()}
-    return [d.anchors, d.keys, bands, d.hubness, d.mined_hubness, d.self_hits, d.age]
+    return [d.anchors, d.keys, bands, d.hubness, d.mined_hubness, d.self_hits]
 
 
 @modes
@@ -218,7 +217,6 @@ def test_after_an_epoch_the_queue_holds_its_last_images() -> None:
     d = run.diagnose(images=images)
     assert d.anchors == 48 and d.self_hits.value == pytest.approx(32 / 48)
     assert d.self_hits.value > (32 / 48) ** 2 / 2  # as often as while training
-    assert d.age is not None and (d.age.mean, d.age.largest) == (15.5, 31)
 
 
 def test_anchors_are_images_trained_on_and_none_held_out() -> None:

@@ -1,7 +1,7 @@
 """Diagnosis of selections: how often keys have the anchor's class, by rank and by band, and related counts.
 
 Labels are only used for counting, after the selection. Compare each P(same class) with the base rate, which is that
-among all keys except those of the anchor's own image. Hubs, own keys and ages are counted without labels.
+among all keys except those of the anchor's own image. Hubs and own keys are counted without labels.
 
 Legend: B anchors, K keys, M kinds of marked pairs, R bins of ranks.
 """
@@ -57,15 +57,6 @@ class Hubness:
 
 
 @dataclass(frozen=True)
-class KeyAge:
-    """Age of keys, in keys enqueued since: mean and maximum of all keys, and mean over mined pairs (NaN if none)."""
-
-    mean: float
-    largest: int
-    mined: float
-
-
-@dataclass(frozen=True)
 class Diagnosis:
     """The result of `diagnose`; `print` shows it as a table.
 
@@ -84,7 +75,6 @@ class Diagnosis:
         hubness: hubness of each anchor's 10 closest keys.
         mined_hubness: hubness of the mined keys.
         self_hits: share of the anchors that have a key of their own image.
-        age: age of the keys; None if unknown.
         clamped: share of the anchors whose negatives' estimated mass is at its lower bound, so that their negatives
             have no gradient; None if no temperature was given or nothing is subtracted (τ₊ = 0).
         false_negative_share: P(same class) among the kept negatives, softened ones included.
@@ -103,7 +93,6 @@ class Diagnosis:
     hubness: Hubness
     mined_hubness: Hubness
     self_hits: Share
-    age: KeyAge | None
     clamped: Share | None
     false_negative_share: Share
     known: Share | None = None
@@ -119,9 +108,8 @@ class Diagnosis:
 
 @torch.no_grad()
 def diagnose(
-    s: Similarities, selection: Selection, *, by: Closeness | None = None, ages: Int[Tensor, " K"] | None = None,
-    temperature: float | None = None,
-) -> Diagnosis:  # fmt: skip
+    s: Similarities, selection: Selection, *, by: Closeness | None = None, temperature: float | None = None
+) -> Diagnosis:
     """Count what a selection chose and what it left out.
 
     Args:
@@ -129,7 +117,6 @@ def diagnose(
         selection: the result of `select`.
         by: the closeness: to the positive, to the anchor, or the larger of both cosines ("either"). None means to the
             positive if z'·n was computed, else to the anchor.
-        ages: ages of the keys (`Queue.ages`).
         temperature: the loss's temperature, to determine whether an estimated mass is clamped.
 
     Raises:
@@ -148,7 +135,6 @@ def diagnose(
         recall=NOTHING if same is None else _share_among(same & ~own, ~kept),
         by_k=mined_purity_by_k(score, own, same, KS, known), hubness=hubness(closest(score, own, HUB_K), keys),
         mined_hubness=hubness(mined.nonzero()[:, 1], keys), self_hits=self_hits(own),
-        age=None if ages is None or not keys else key_age(ages, mined),
         clamped=None if temperature is None or not selection.estimate.tau_plus else _clamped(s, selection, temperature),
         false_negative_share=_share_among(kept & known, same),
         known=None if same is None or s.known is None or s.known.all() else _share_among(~own, s.known),
@@ -250,12 +236,6 @@ def self_hits(own: Pairs) -> Share:
     return share_of(hit, torch.ones_like(hit))
 
 
-def key_age(ages: Int[Tensor, " K"], mined: Pairs) -> KeyAge:
-    """Return the age of all keys (at least one) and of the mined keys."""
-    chosen = ages.double()[mined.nonzero()[:, 1]]
-    return KeyAge(float(ages.double().mean()), int(ages.max()), float(chosen.mean()) if len(chosen) else math.nan)
-
-
 def _share_among(pairs: Tensor, marked: Tensor | None) -> Share:
     """Return the share of the pairs that are marked; an empty share if `marked` is None."""
     return NOTHING if marked is None else share_of((pairs & marked).sum(1), pairs.sum(1))
@@ -302,9 +282,6 @@ def _lines(d: Diagnosis) -> Iterator[str]:
     yield f"anchors that have a key of their own image: {d.self_hits}"
     if d.clamped is not None:
         yield f"anchors whose negatives' mass is clamped: {d.clamped}"
-    if d.age is not None:
-        mined = "" if math.isnan(d.age.mined) else f"; of the mined {d.age.mined:,.1f} on average"
-        yield f"age of the keys: {d.age.mean:,.1f} on average, at most {d.age.largest:,}{mined}"
 
 
 def _row(label: str, count: float, keys: int, share: Share | None) -> str:

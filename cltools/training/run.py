@@ -205,8 +205,7 @@ class Run:
         selection = select(s, *rules, temperature=temperature, generator=draws, state=self.rule_state)
         by = getattr(rules[0], "by", None)
         by = by if by in get_args(Closeness) else None  # a user's rule may use the name `by` differently
-        ages = None if self.memory is None else self.memory.queue.ages
-        return diagnose(s, selection, by=by, ages=ages, temperature=temperature)
+        return diagnose(s, selection, by=by, temperature=temperature)
 
     def _trained_on(self, images: ImageSet | None) -> ImageSet:
         """Return the training images without those held out; the ids of the queue's keys refer to them."""

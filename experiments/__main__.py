@@ -1,18 +1,20 @@
 """Run experiments: `python -m experiments NAME OUT --root FOLDER`."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import tyro
 
 from cltools.errors import CltoolsError, unknown
 from experiments.gap import run_gap
+from experiments.long import run_long
 from experiments.plans import EXPERIMENTS
 from experiments.rules import LATER
 from experiments.run import run
 
-GAP = "gap"
+OTHERS: dict[str, Callable[..., Path]] = {"gap": run_gap, "long": run_long}
+"""Experiments that are no comparison of arms from one warm start."""
 
 
 def execute(name: tyro.conf.Positional[str], out: tyro.conf.Positional[Path], root: Path | None = None) -> None:
@@ -23,11 +25,11 @@ def execute(name: tyro.conf.Positional[str], out: tyro.conf.Positional[Path], ro
         out: Folder of the records.
         root: Folder of the image sets; a folder `cifar10` with `train` and `test` in it replaces the download.
     """
-    known = {*EXPERIMENTS, *LATER, GAP}
+    known = {*EXPERIMENTS, *LATER, *OTHERS}
     if name not in known:
         raise unknown("experiment", name, known)
-    if name == GAP:
-        run_gap(out, root)
+    if name in OTHERS:
+        OTHERS[name](out, root)
         return
     for setting in EXPERIMENTS[name] if name in EXPERIMENTS else LATER[name](out):
         run(setting, out, root)

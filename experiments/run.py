@@ -152,15 +152,15 @@ def row(setting: Setting, name: str, arm: Experiment, warm: Run, images: Picture
     seconds = time.perf_counter() - began
     measured = judged(trained.encoder, images, arm.evaluation)
     history = trained.history
-    curves = {column: [_number(value, to) for value in history.column(column)] for column, to in CURVES.items()}
+    curves = {column: [number(value, to) for value in history.column(column)] for column, to in CURVES.items()}
     curves |= {f"mined_{what}": [each[what] for each in log.epochs] for what in ("cosine", "purity", "pull")}
     last = history.rows[-1]
     return {
         "arm": name,
         "seed": arm.seed,
         **{figure: round(measured[figure], 2) for figure in FIGURES},
-        "kept": _number((last["potential"] + last["softened"]) / arm.training.keys),
-        **{share: _number(last[share]) for share in ("false_negative_share", "mined_purity")},
+        "kept": number((last["potential"] + last["softened"]) / arm.training.keys),
+        **{share: number(last[share]) for share in ("false_negative_share", "mined_purity")},
         "curves": curves,
         "seconds": round(seconds),
     }
@@ -180,5 +180,6 @@ def judged(encoder: Encoder, images: Pictures, settings: EvaluationSettings) -> 
     return sums
 
 
-def _number(value: float, decimals: int = 4) -> float | None:
+def number(value: float, decimals: int = 4) -> float | None:
+    """Return a rounded number, or None for NaN, which JSON lacks."""
     return round(value, decimals) if value == value else None

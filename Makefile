@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BENCH ?= runs
-BOOK ?= book
+SITE ?= site
 JOBS ?= 2
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
@@ -25,7 +25,7 @@ FULL := $(foreach seed,0 1,$(foreach method,moco potential,cifar10-$(method)-$(s
   $(foreach images,cifar10 cifar100,$(foreach method,oracle snclr sce,$(images)-$(method)-0)) \
   $(foreach images,cifar10 cifar100,$(foreach method,moco potential,$(images)-$(method)-2))
 
-.PHONY: help setup lab test lint fast slow nightly fuzz notebooks browser book bench full $(addprefix full-,$(FULL)) snapshots times
+.PHONY: help setup lab test lint fast slow nightly fuzz notebooks browser docs bench full $(addprefix full-,$(FULL)) snapshots times
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -33,8 +33,8 @@ help:
 	@echo "make lab        open JupyterLab on notebook 00     (on another: make lab ARGS=2; without a browser: ARGS=--no-browser)"
 	@echo "make test       lint, types, fast and slow tests, notebooks, and the explorer in a browser (Chromium)"
 	@echo "make setup      only install into $(VENV)            (another Python: make setup PYTHON=python3.12; without CUDA: CPU=1)"
-	@echo "make notebooks  execute all notebooks without a browser; make browser: the explorer in JupyterLab, and the book"
-	@echo "make book       execute all notebooks, and write them as HTML pages into BOOK=book, readable without a network"
+	@echo "make notebooks  execute all notebooks without a browser; make browser: the explorer in JupyterLab, and the site"
+	@echo "make docs       execute all notebooks, and make the site in SITE=site, which opens without a network"
 	@echo "make lint       format, lint and types; make fast, make slow: the tests in two parts, in JOBS=2 processes"
 	@echo "make nightly    exhaustive tests, and mutants of the core that no test detects (hours)"
 	@echo "make fuzz       five minutes of damaged and hostile files of every format, new ones each time  (ARGS='--seed 1 --minutes 30')"
@@ -54,7 +54,7 @@ lint: $(STAMP) $(PAGE_STAMP)
 	$(RUN) -m ruff format --check .
 	$(RUN) -m ruff check .
 	$(RUN) -m mypy
-	$(NODE) node_modules/@biomejs/biome/bin/biome ci $(addprefix cltools/explorer/front/,engine views kernel.js standalone.js)
+	$(NODE) node_modules/@biomejs/biome/bin/biome ci $(addprefix cltools/explorer/front/,engine views kernel.js standalone.js) docs/pages/site.js docs/pages/static/pages.js
 	$(NODE) node_modules/typescript/bin/tsc --project tsconfig.json
 	$(NODE) node_modules/typescript/bin/tsc --project tsconfig.page.json
 
@@ -84,8 +84,9 @@ notebooks: $(STAMP)
 browser: $(STAMP) $(PAGE_STAMP)
 	$(RUN) -m pytest -m browser --durations=5 tests/browser $(ARGS)
 
-book: $(STAMP)
-	PYTHONPATH=docs:notebooks $(RUN) -m book $(BOOK)
+docs: $(STAMP) $(PAGE_STAMP)
+	PYTHONPATH=docs:notebooks $(RUN) -m sphinx --fail-on-warning --keep-going -q -c docs . $(SITE)
+	@echo "Open $(SITE)/index.html."
 
 bench: $(STAMP)
 	$(RUN) -m benchmarks steps --queue-sizes 4096 16384 --out $(BENCH)/bench-steps-tiny.json

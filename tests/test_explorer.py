@@ -494,13 +494,6 @@ def test_a_viewer_without_widgets_gets_the_sentence_and_no_arrays(page: Page) ->
     assert {*data} == {"text/plain", "application/vnd.jupyter.widget-view+json"} and len(json.dumps(data)) < 2000
 
 
-def test_a_page_that_is_made_without_widgets_asks_for_a_picture(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CLTOOLS_STILL", "1")
-    data, _ = page.explorer._repr_mimebundle_()
-    assert data["image/png"].startswith(b"\x89PNG") and len(data["image/png"]) < 150_000
-    assert data["text/plain"] == page.explorer.sentence
-
-
 def test_what_a_notebook_saves_of_a_widget_holds_no_arrays(page: Page) -> None:
     page.asks(want=page.explorer.widget.digest)
     state = page.explorer.widget.get_state()

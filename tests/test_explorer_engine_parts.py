@@ -23,6 +23,7 @@ from cltools.explorer.state import Side, State, check
 from cltools.mining import Band, NearestKeys, NegativeRule, RankBand
 from cltools.mining.draws import Draws
 from cltools.snapshot import Snapshot
+from pages.explorers import HERE as PAGES
 
 
 @pytest.fixture(scope="module")
@@ -363,10 +364,12 @@ def test_a_bundle_is_one_script(tmp_path: Path) -> None:
         joined(a=a, b='import { four } from "./a.js";\n')
 
 
-@pytest.mark.parametrize("entry", ["kernel.js", "standalone.js"])
-def test_the_modules_can_be_joined(entry: str) -> None:
+@pytest.mark.parametrize(
+    "entry", [HERE / "kernel.js", HERE / "standalone.js", PAGES / "site.js"], ids=lambda path: path.stem
+)
+def test_the_modules_can_be_joined(entry: Path) -> None:
     """No import or export has a form that is left over, and no name of a module is another module's, too."""
-    script = bundle(HERE / entry, "it")
+    script = bundle(entry, "it")
     assert not re.findall(r"^(?:import|export)\b.*", script, re.MULTILINE)
     names = [each for path in HERE.rglob("*.js") for _, each, _ in FROM.findall(path.read_text(encoding="utf-8"))]
     assert names and not re.search(r"\w+ as \w+", " ".join(names))

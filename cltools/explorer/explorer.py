@@ -5,7 +5,6 @@ judges for rules that are implemented only in Python.
 """
 
 import json
-import os
 import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -23,7 +22,7 @@ from cltools.datasets import ImageSet
 from cltools.errors import CltoolsError
 from cltools.explorer.front.bundle import bundle
 from cltools.explorer.session import Session
-from cltools.explorer.standalone import HERE, draw, epoch_data, page_data, parts, png, save_html
+from cltools.explorer.standalone import HERE, draw, epoch_data, page_data, parts, save_html
 from cltools.explorer.state import SIDES, State, check
 from cltools.snapshot import Snapshot, content_key, recorder_of, with_epoch
 from cltools.training import Run
@@ -227,10 +226,8 @@ class Explorer(Session):
         self.errors.append(str(error) if isinstance(error, ValueError) else "".join(traceback.format_exception(error)))
 
     def _repr_mimebundle_(self, **_: Any) -> Any:
-        """Return the widget and, for viewers without widgets, its sentence; with CLTOOLS_STILL also a still image."""
+        """Return the widget and, for viewers without widgets, its sentence."""
         data, metadata = self.widget._repr_mimebundle_() or ({}, {})
-        if os.environ.get("CLTOOLS_STILL"):
-            data = {**data, "image/png": png(self)}
         return {**data, "text/plain": self.sentence}, metadata
 
     save_html = save_html

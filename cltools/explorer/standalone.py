@@ -99,14 +99,9 @@ def epoch_data(snapshot: Snapshot, encode: Encode, epochs: Sequence[int]) -> dic
 
 
 def page_of(
-    snapshots: Sequence[Snapshot],
-    state: State,
-    *,
-    epochs: Epochs = "present",
-    show: Iterable[str] = PARTS,
-    words: str = "",
-    picture: bytes = b"",
-) -> str:
+    snapshots: Sequence[Snapshot], state: State, *, epochs: Epochs = "present", show: Iterable[str] = PARTS,
+    words: str = "", picture: bytes = b"",
+) -> str:  # fmt: skip
     """Return the page as text.
 
     Args:
@@ -119,13 +114,11 @@ def page_of(
     """
     sides = (state.a, state.of("B"))
     shown = [{side.epoch for side in sides}] if len(snapshots) == 1 else [{side.epoch} for side in sides]
-    judged = zip((snapshots[0], snapshots[-1]), filter(None, (state.a, state.b)), strict=False)
-    recorded = [recorded_of(each, side, state.anchor) for each, side in judged]
     contents = []
     for each, seen in zip(snapshots, shown, strict=True):
         index = [i for i, epoch in enumerate(each.epochs) if epochs == "all" or epoch in seen]
-        contents.append(page_data(each, _encode, index))
-    data = {"snapshots": contents, "state": to_plain(state), "show": list(show), "recorded": recorded}
+        contents.append(page_data(each, base64_of, index))
+    data = {"snapshots": contents, **as_shown(snapshots, state, show)}
     still = f'<img alt="" src="data:image/png;base64,{base64.b64encode(picture).decode()}">' if picture else ""
     return Template((HERE / "page.html").read_text(encoding="utf-8")).substitute(
         title=html.escape(f"{snapshots[0].experiment.data.name}: which samples would this one be pushed away from?"),
@@ -135,6 +128,13 @@ def page_of(
         data=json.dumps(data).replace("<", "\\u003c"),
         script=page_script(),
     )
+
+
+def as_shown(snapshots: Sequence[Snapshot], state: State, show: Iterable[str]) -> dict[str, Any]:
+    """Return a page's data of how snapshots are shown: the state, the parts, and the choices of the user's rules."""
+    judged = zip((snapshots[0], snapshots[-1]), filter(None, (state.a, state.b)), strict=False)
+    recorded = [recorded_of(each, side, state.anchor) for each, side in judged]
+    return {"state": to_plain(state), "show": list(show), "recorded": recorded}
 
 
 @one_thread()
@@ -150,8 +150,8 @@ def recorded_of(snapshot: Snapshot, side: Side, anchor: int) -> dict[str, Any] |
     anchors = [each.anchor_weight for each in selections if each.anchor_weight is not None]
     return {
         "places": rows.tolist(),
-        "band": _encode(torch.cat([each.band for each in selections]).numpy()),
-        "weight": None if np.isin(weight, (0, 1)).all() else _encode(weight.astype("<f4")),
+        "band": base64_of(torch.cat([each.band for each in selections]).numpy()),
+        "weight": None if np.isin(weight, (0, 1)).all() else base64_of(weight.astype("<f4")),
         "anchorWeight": torch.cat(anchors).tolist() if anchors else None,
     }
 
@@ -192,7 +192,8 @@ def save_html(session: Session, path: str | Path, epochs: Epochs = "present", sh
     return Path(path)
 
 
-def _encode(array: np.ndarray) -> str:
+def base64_of(array: np.ndarray) -> str:
+    """Return the bytes of an array in base64."""
     return base64.b64encode(np.ascontiguousarray(array).tobytes()).decode()
 
 

@@ -24,11 +24,13 @@ class Outcome:
     """A guess beside the outcome; the outcome is folded if there is no guess yet, so that it is not revealed.
 
     Attributes:
+        question: the question.
         guess: in words, or None.
         value: the outcome in words.
         sentence: what the outcome means; may be empty.
     """
 
+    question: str
     guess: str | None
     value: str
     sentence: str
@@ -115,7 +117,8 @@ class Predict:
     def _outcome(self) -> Outcome:
         assert self._value is not None
         answer = self.answer
-        return Outcome(None if answer is None else self._worded(answer), self._value, self._sentence)
+        guess = None if answer is None else self._worded(answer)
+        return Outcome(self.question, guess, self._value, self._sentence)
 
     def _worded(self, value: float | str) -> str:
         if isinstance(value, str):

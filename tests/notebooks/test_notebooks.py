@@ -1,7 +1,7 @@
 """Every notebook runs top to bottom as a reader runs it: a fresh kernel, all cells, no network, nothing on stderr.
 
 In the same kernel its exercises are solved afterwards, which saves the time of another run; so does keeping what its
-own cells gave for the book.
+own cells gave for the site.
 """
 
 import copy
@@ -13,12 +13,12 @@ from typing import Any
 
 import nbformat
 import pytest
-from executed import keep
 from exercises import exercises_of
 from nbclient.exceptions import CellExecutionError
 
 from course.running import run_cells
 from course.times import over_budget
+from pages.executed import ENVIRONMENT, EXTENSIONS, keep
 
 HERE = Path(__file__).parent
 NOTEBOOKS = HERE.parent.parent / "notebooks"
@@ -39,7 +39,7 @@ def execute(notebook: nbformat.NotebookNode, folder: Path, on_cell_start: Callab
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST_", "COV_"))}
     environment["CLTOOLS_DATA"] = str(folder / "data")
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(OFFLINE), environment.get("PYTHONPATH")]))
-    run_cells(notebook, folder, environment, on_cell_start)
+    run_cells(notebook, folder, {**environment, **ENVIRONMENT}, on_cell_start, EXTENSIONS)
 
 
 def complaints(notebook: nbformat.NotebookNode) -> Iterator[str]:

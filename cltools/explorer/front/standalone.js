@@ -16,7 +16,7 @@ const AFTER = 500; // milliseconds from the last change until the address tells 
  * The bytes of a base64 text.
  * @param {string} text
  */
-function bytesOf(text) {
+export function bytesOf(text) {
   const binary = atob(text);
   const bytes = new Uint8Array(binary.length);
   for (let i = 0; i < binary.length; i++) bytes[i] = binary.charCodeAt(i);

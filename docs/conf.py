@@ -1,0 +1,38 @@
+"""Sphinx builds the site from the whole repository, so that links between its files are links between pages."""
+
+import sys
+from importlib.metadata import version as version_of
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+sys.path[:0] = [str(ROOT / "docs"), str(ROOT / "notebooks")]
+
+project = "cltools"
+version = release = version_of("cltools-ssl")
+root_doc = "docs/index"
+include_patterns = [
+    "README.md", "docs/**.md", "notebooks/*.ipynb", "CHANGELOG.md", "CONTRIBUTING.md", "TEACHING.md", "data/README.md",
+]  # fmt: skip
+exclude_patterns = [".*", "node_modules", "site", "runs", "tests", "cltools", "benchmarks", "docs/readings.md"]
+
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton", "pages"]
+myst_enable_extensions = ["dollarmath", "html_image"]
+myst_heading_anchors = 3
+nb_execution_mode = "off"  # `pages` gives executed notebooks
+nb_ipywidgets_js: dict[str, dict[str, str]] = {}
+
+html_theme = "sphinx_book_theme"
+html_title = "cltools"
+html_show_search_summary = False  # it would fetch pages, which a browser refuses from a file
+html_show_sourcelink = False
+html_static_path: list[str] = []  # filled by `pages`
+templates_path = ["templates"]
+html_additional_pages = {"index": "entry.html"}
+html_context = {"default_mode": "auto"}
+html_css_files = ["explorer.css", "charts.css", "site.css"]
+html_js_files = [("cltools.js", {"defer": "defer"}), ("pages.js", {"defer": "defer"})]
+html_theme_options = {
+    "logo": {"text": "cltools", "link": "index"},
+    "navbar_persistent": [],
+    "use_download_button": False,
+}

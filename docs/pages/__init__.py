@@ -1,0 +1,12 @@
+"""What Sphinx needs to make the site: executed notebooks as pages, live explorers, formulas as MathML."""
+
+from typing import Any
+
+from pages import formulas, output
+
+
+def setup(app: Any) -> dict[str, Any]:
+    """Register everything with Sphinx, which calls this for an extension."""
+    formulas.register(app)
+    output.register(app)
+    return {"parallel_read_safe": True}

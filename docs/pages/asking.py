@@ -1,0 +1,48 @@
+"""Questions on pages of the site: a form for the reader's guess; what follows is folded until it is given or waived.
+
+In a notebook's kernel this is an IPython extension. The page's script finds the reveal of a question by its text.
+"""
+
+import html
+from typing import Any
+
+from course.predict import Outcome, Predict
+
+
+def form(asked: Predict) -> str:
+    """Return the form of a question."""
+    question = html.escape(asked.question)
+    if asked.choices is not None:
+        inputs = "".join(
+            f'<label><input type="radio" name="guess" value="{html.escape(choice)}"> {html.escape(choice)}</label>'
+            for choice in asked.choices
+        )
+    else:
+        unit = html.escape(asked.unit or "")
+        inputs = f'<label class="cl-number">Your guess, in {unit}: <input name="guess" inputmode="decimal"></label>'
+    unit = f' data-unit="{html.escape(asked.unit)}"' if asked.unit else ""
+    return (
+        f'<form class="cl-ask" data-question="{question}"{unit} hidden><p>{question}</p>{inputs}<div>'
+        '<button type="submit">Answer</button><button type="button">Show what it was</button></div>'
+        '<p role="status"></p></form>'
+    )
+
+
+def reveal(outcome: Outcome) -> str:
+    """Return the outcome of a question, which opens with the reader's guess once it is known."""
+    return (
+        f'<p class="cl-reveal" data-question="{html.escape(outcome.question)}"><span class="cl-opening">It was</span> '
+        f"<b>{html.escape(outcome.value)}</b>. {html.escape(outcome.sentence)}</p>"
+    )
+
+
+def still(words: str) -> str:
+    """Return a control of the notebook as text."""
+    return f'<p class="cl-control">{html.escape(words)}</p>' if words else ""
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """Display questions and outcomes in this kernel as the site shows them."""
+    formatter = shell.display_formatter.formatters["text/html"]
+    formatter.for_type(Predict, form)
+    formatter.for_type(Outcome, reveal)

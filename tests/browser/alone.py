@@ -1,6 +1,6 @@
 """A page that stands alone, opened in a window, and what it shows compared with what `select` chooses."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,25 +15,27 @@ from cltools.explorer.state import State
 from cltools.mining import Band
 from cltools.snapshot import Snapshot
 
-TOLD = """() => {
+TOLD = """(at) => {
+  const root = document.querySelector(at);
+  const page = root.explorer ?? cltools.page;
   const ids = (nodes) => [...nodes].map((tile) => Number(/^\\S+ (\\d+)/.exec(tile.getAttribute("aria-label"))[1]));
-  const scene = cltools.page.scene();
-  const groups = [...document.querySelectorAll(".bands > .band")].map((node) => ({
+  const scene = page.scene();
+  const groups = [...root.querySelectorAll(".bands > .band")].map((node) => ({
     name: [...node.classList][1],
     title: node.querySelector("h3").textContent,
     ids: ids(node.querySelectorAll(".tile")),
   }));
-  const borders = [...document.querySelectorAll(".histogram:not([hidden]) .flag:not([hidden]) figure")].map((each) => ({
+  const borders = [...root.querySelectorAll(".histogram:not([hidden]) .flag:not([hidden]) figure")].map((each) => ({
     edge: each.closest(".flag").classList[1],
     caption: each.querySelector("figcaption").textContent,
     ids: ids(each.querySelectorAll(".tile:not(.none)")),
   }));
   return {
-    state: JSON.stringify(cltools.page.state()),
+    state: JSON.stringify(page.state()),
     bands: [scene.a, scene.b].map((side) => side && [...side.judgement.band]),
     groups, borders,
-    sentence: document.querySelector(".sentence").textContent,
-    anchor: document.querySelector(".anchor-name").textContent,
+    sentence: root.querySelector(".sentence").textContent,
+    anchor: root.querySelector(".anchor-name").textContent,
   };
 }"""
 
@@ -47,16 +49,24 @@ class Opened:
     Attributes:
         page: Playwright's.
         failures: errors that it raised, and addresses beyond the file that it asked for.
+        root: selector of the explorer.
     """
+
+    root = ".cltools-explorer"
 
     def __init__(self, page: Page, snapshots: tuple[Snapshot, ...], file: Path) -> None:
         self.page, self.snapshot, self.file = page, snapshots[0], file
         self.failures: list[str] = []
-        self._session = Session(snapshots[0], None, *snapshots[1:])
+        self._session = self.session_of(snapshots)
         page.on("pageerror", lambda error: self.failures.append(str(error)))
         page.on("console", lambda said: self.failures.append(said.text) if said.type == "error" else None)
         page.route("**/*", self._only_the_file)
         self.open()
+
+    @staticmethod
+    def session_of(snapshots: Sequence[Snapshot]) -> Session:
+        """A session of one snapshot, or of two side by side."""
+        return Session(snapshots[0], None, *snapshots[1:])
 
     def _only_the_file(self, route: Route) -> None:
         if urlparse(route.request.url).scheme in ("file", "data", "blob"):
@@ -99,7 +109,7 @@ class Opened:
     def agrees(self) -> dict[str, Any]:
         """What the page shows, once it is found to be what `select` chooses."""
         self.drawn()
-        told: dict[str, Any] = self.page.evaluate(TOLD)
+        told: dict[str, Any] = self.page.evaluate(TOLD, self.root)
         state = State.from_json(told["state"])
         self._session.restore(state.to_json())
         sides = [self._session.judged("A"), *([self._session.judged("B")] if state.b else [])]

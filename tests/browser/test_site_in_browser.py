@@ -1,0 +1,289 @@
+"""The site, made as `make docs` makes it, in Chromium: from the disk, without a network, in all sizes and themes."""
+
+import base64
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from alone import Opened, edge
+from playwright.sync_api import Browser, Page
+from test_page_access_in_browser import AXE, RULES
+
+from cltools.config import Experiment
+from cltools.snapshot import Snapshot
+
+pytestmark = pytest.mark.browser
+
+ROOT = Path(__file__).parents[2]
+NOTEBOOKS = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
+RAW = """() => {
+  const walker = document.createTreeWalker(document.querySelector("article"), NodeFilter.SHOW_TEXT), found = [];
+  while (walker.nextNode()) {
+    const { data, parentElement } = walker.currentNode;
+    if (parentElement.closest("pre, code, script, math")) continue;
+    if (/[$]|\\\\[a-z]+|\\]\\(|^#+ |<[a-z]+>/m.test(data)) found.push(data);
+  }
+  return found;
+}"""
+BROKEN = """() => [...document.querySelectorAll('article a[href^="#"]')].map(a => decodeURIComponent(a.hash.slice(1)))
+  .filter(id => id && !document.getElementById(id))"""
+UNLOADED = (
+    "() => [...document.images].filter(i => i.loading !== 'lazy' && (!i.complete || !i.naturalWidth)).map(i => i.src)"
+)
+OF_THEME = {("label-content-name-mismatch", ".search-button-field")}
+"""What axe finds in the theme's own parts."""
+THEME = ("[PST]:",)
+"""How the theme's own messages begin."""
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site, from what the tests of the notebooks have executed."""
+    folder = tmp_path_factory.mktemp("made") / "site"
+    command = [sys.executable, "-m", "sphinx", "-q", "-c", "docs", "--fail-on-warning", ".", str(folder)]
+    path = os.pathsep.join([str(ROOT), str(ROOT / "docs"), str(ROOT / "notebooks")])
+    done = subprocess.run(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+class Window:
+    """A window without a network.
+
+    Attributes:
+        page: Playwright's.
+        complaints: its errors, warnings, and addresses that it could not load or should not ask for.
+    """
+
+    def __init__(self, browser: Browser, width: int, height: int, scheme: str = "light") -> None:
+        size: Any = {"width": width, "height": height}
+        theme: Any = scheme
+        self.context = browser.new_context(viewport=size, color_scheme=theme, offline=True)
+        self.context.set_default_timeout(15_000)
+        self.page: Page = self.context.new_page()
+        self.complaints: list[str] = []
+        self.page.on("console", self._heard)
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("requestfailed", self._failed)
+        self.page.on("request", self._asked)
+
+    def _heard(self, said: Any) -> None:
+        if said.type in ("error", "warning") and not said.text.startswith(THEME):
+            self.complaints.append(said.text)
+
+    def _failed(self, asked: Any) -> None:
+        if not asked.url.startswith("blob:"):  # a picture that was not drawn yet when the next page was opened
+            self.complaints.append(asked.url)
+
+    def _asked(self, asked: Any) -> None:
+        if not asked.url.startswith(("file:", "data:", "blob:")):
+            self.complaints.append(asked.url)
+
+    def answer_all(self) -> None:
+        """Unfold what questions hide."""
+        for button in self.page.locator("form.cl-ask button[type=button]").all():
+            if button.is_visible():
+                button.click()
+
+
+@pytest.fixture
+def window(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Window]:
+    given = getattr(request, "param", {"width": 1280, "height": 800})
+    found = Window(browser, **given)
+    yield found
+    found.context.close()
+
+
+def pages(site: Path) -> list[Path]:
+    return sorted(path for path in site.rglob("*.html") if "_static" not in path.parts)
+
+
+sizes = pytest.mark.parametrize(
+    "window", [{"width": 1280, "height": 800}, {"width": 360, "height": 640}], indirect=True, ids=["desktop", "phone"]
+)
+
+
+@sizes
+def test_every_page_opens_from_the_disk(site: Path, window: Window) -> None:
+    every = pages(site)
+    assert len(every) > 30 and site / "index.html" in every
+    for path in every:
+        window.page.goto(path.as_uri())
+        window.answer_all()
+        name = str(path.relative_to(site))
+        assert window.page.evaluate("document.documentElement.scrollWidth <= innerWidth"), name
+        if path.name not in ("genindex.html", "search.html", "py-modindex.html"):
+            assert window.page.evaluate(RAW) == [], name
+            assert window.page.evaluate(BROKEN) == [], name
+            assert window.page.evaluate(UNLOADED) == [], name
+        assert window.complaints == [], name
+
+
+def test_pages_are_small_and_so_is_the_whole(site: Path) -> None:
+    assert {path.name: path.stat().st_size for path in pages(site) if path.stat().st_size > 3e6} == {}
+    files = [path for path in site.rglob("*") if path.is_file() and ".doctrees" not in path.parts]
+    assert sum(path.stat().st_size for path in files) <= 40e6
+
+
+@sizes
+def test_the_first_screen_is_an_explorer(site: Path, window: Window) -> None:
+    window.page.goto((site / "index.html").as_uri())
+    window.page.wait_for_selector(".cltools-explorer .sentence:not(:empty)")
+    size = window.page.viewport_size
+    assert size is not None
+    for shown in (".question", ".sentence", ".edge.closest", ".edge.beyond"):
+        box = window.page.locator(f".cltools-explorer {shown}").first.bounding_box()
+        assert box is not None and box["y"] >= 0 and box["y"] + min(box["height"], 60) <= size["height"], shown
+    assert window.page.evaluate("typeof Plotly") == "undefined" and window.complaints == []
+
+
+def held(site: Path, name: str) -> Snapshot:
+    """A snapshot as its script holds it."""
+    text = (site / "_static" / "snapshots" / f"{name}.js").read_text(encoding="utf-8")
+    data = json.loads(text.partition(" = ")[2].rstrip(";\n"))
+    epochs, count, dim = len(data["epochs"]), len(data["ids"]), data["dim"]
+
+    def array(texts: list[str], dtype: str, *shape: int) -> np.ndarray:
+        return np.stack([np.frombuffer(base64.b64decode(text), dtype).reshape(shape) for text in texts])
+
+    maps = np.stack([array(of, "<f4", count, 2) for of in data["maps"]])
+    anchors, keys = (array(data[side], "<f2", count, dim).astype(np.float32) for side in ("anchors", "keys"))
+    learned = data["thresholds"] and array(data["thresholds"], "<f4", count).astype(np.float32)
+    nothing = np.zeros((len(maps), epochs, count), np.float32)
+    return Snapshot(
+        Experiment(), tuple(data["epochs"]), anchors, keys, maps, tuple(data["mapNames"]), nothing, nothing[:, :, 0],
+        np.array(data["ids"]), np.array(data["labels"]), tuple(data["classes"]), base64.b64decode(data["sprite"]),
+        tuple(data["tile"]), thresholds=learned, pictured=data["pictured"] and np.array(data["pictured"]),
+    )  # fmt: skip
+
+
+class Shown(Opened):
+    """An explorer of a page of the site."""
+
+    def __init__(self, page: Page, snapshots: list[Snapshot], root: str) -> None:
+        self.page, self.snapshot, self.root = page, snapshots[0], root
+        self._session = self.session_of(snapshots)
+
+
+@pytest.mark.parametrize("name", ["index", *(f"notebooks/{name}" for name in NOTEBOOKS)])
+def test_edges_of_every_explorer_by_pointer_and_by_keyboard(site: Path, window: Window, name: str) -> None:
+    page, rng = window.page, np.random.default_rng(0)
+    page.goto((site / f"{name}.html").as_uri())
+    window.answer_all()
+    roots = page.locator(".cltools-explorer[data-explorer]")
+    assert roots.count() >= 1, "every notebook has one"
+    for i in range(roots.count()):
+        root = roots.nth(i)
+        told = json.loads(root.get_attribute("data-explorer") or "")
+        root.scroll_into_view_if_needed()
+        page.wait_for_function("root => root.explorer", arg=root.element_handle())
+        shown = Shown(page, [held(site, each) for each in told["snapshots"]], f"#{root.get_attribute('id')}")
+        if not root.locator(".edge.beyond").first.is_visible():
+            root.get_by_role("radio", name="Middle band").click()
+        shown.agrees()
+        for _ in range(10):
+            for which in ("closest", "beyond"):
+                handle = root.locator(f".histogram:not([hidden]) .edge.{which}").first
+                bars, box = root.locator(".bars").first.bounding_box(), handle.bounding_box()
+                assert bars is not None and box is not None
+                x, y = box["x"] + box["width"] / 2, box["y"] + 30
+                page.mouse.move(x, y)
+                page.mouse.down()
+                page.mouse.move(bars["x"] + 34 + rng.uniform() * (bars["width"] - 40), y, steps=2)
+                page.mouse.up()
+                shown.agrees()
+                handle.press(str(rng.choice(["ArrowLeft", "ArrowRight", "PageUp", "PageDown", "Home", "End"])))
+                shown.agrees()
+    assert window.complaints == []
+
+
+def test_a_link_carries_the_state(site: Path, window: Window) -> None:
+    page = window.page
+    page.goto((site / "index.html").as_uri())
+    page.wait_for_selector(".cltools-explorer .sentence:not(:empty)")
+    edge(page, "closest").press("PageDown")
+    page.wait_for_function("location.hash.length > 1")
+    address, sentence = page.url, page.locator(".sentence").inner_text()
+    page.goto("about:blank")
+    page.goto(address)
+    page.wait_for_selector(".cltools-explorer .sentence:not(:empty)")
+    page.wait_for_function("text => document.querySelector('.sentence').innerText === text", arg=sentence)
+    page.goto("about:blank")
+    page.goto((site / "index.html").as_uri() + "#explorer-1=nonsense")
+    page.wait_for_selector(".cltools-explorer .sentence:not(:empty)")
+    assert window.complaints == []
+
+
+def test_an_answer_is_folded_until_it_is_asked_for(site: Path, window: Window) -> None:
+    page = window.page
+    page.goto((site / "notebooks" / "02_bands_and_false_negatives.html").as_uri())
+    form = page.locator("form.cl-ask").first
+    reveal = page.locator(".cl-reveal").first
+    assert form.is_visible() and not reveal.is_visible()
+    assert not page.locator(".cltools-explorer").first.is_visible(), "what answers it stands between"
+    form.get_by_role("button", name="Answer").click()
+    assert "Write a number" in form.locator("[role=status]").inner_text() and not reveal.is_visible()
+    form.locator("input").fill("30")
+    form.get_by_role("button", name="Answer").click()
+    assert reveal.is_visible() and reveal.inner_text().startswith("You said 30 %; it was ")
+    page.reload()
+    assert page.locator(".cl-reveal").first.is_visible(), "an answer is kept while the window is open"
+    page.goto((site / "notebooks" / "02_bands_and_false_negatives.html").as_uri() + "?ask")
+    assert not page.get_by_role("button", name="Show what it was").first.is_visible()
+
+
+def test_a_link_to_a_folded_heading_unfolds_it(site: Path, window: Window) -> None:
+    page = window.page
+    address = (site / "notebooks" / "02_bands_and_false_negatives.html").as_uri()
+    page.goto(address)
+    hidden = page.locator("article section section[id] > h2").filter(visible=False).first
+    name = hidden.evaluate("node => node.parentElement.id")
+    page.goto("about:blank")
+    page.goto(f"{address}#{name}")
+    assert page.locator(f"section[id='{name}'] > h2").is_visible()
+
+
+def test_tables_are_sorted_by_a_column(site: Path, window: Window) -> None:
+    page = window.page
+    page.goto((site / "docs" / "results.html").as_uri())
+    table = page.locator("article table").first
+    head = table.locator("th", has_text="kNN-200").first
+    column = head.evaluate("node => node.cellIndex")
+    for order in ("descending", "ascending"):
+        head.get_by_role("button").click()
+        assert head.get_attribute("aria-sort") == order
+        cells = table.locator("tbody tr").evaluate_all(f"rows => rows.map(row => row.cells[{column}].textContent)")
+        values = [float(re.split(r"[ ±]", cell)[0]) for cell in cells if cell]
+        assert values == sorted(values, reverse=order == "descending") and len({*values}) > 3
+
+
+themes = pytest.mark.parametrize(
+    "window", [{"width": 1280, "height": 800, "scheme": each} for each in ("light", "dark")], indirect=True, ids=str
+)
+
+
+@themes
+def test_axe_finds_nothing(site: Path, window: Window) -> None:
+    page = window.page
+    for name in (
+        "index",
+        "docs/index",
+        "docs/results",
+        "docs/start",
+        "notebooks/02_bands_and_false_negatives",
+        "search",
+    ):
+        page.goto((site / f"{name}.html").as_uri())
+        window.answer_all()
+        page.wait_for_timeout(500)
+        page.add_script_tag(path=AXE)
+        found = page.evaluate("rules => axe.run(document, { runOnly: rules })", RULES)
+        told = {(each["id"], *node["target"]) for each in found["violations"] for node in each["nodes"]}
+        assert told <= OF_THEME, name

@@ -199,7 +199,7 @@ def terms(similarities: Similarities, selection: Selection) -> Terms:
         >>> arguments["positive"]  # cosines with the augmented view and with the mined key
         tensor([[0.9600, 0.9600]])
         >>> round(float(info_nce(**arguments, temperature=0.5)), 3)
-        1.0
+        0.997
     """
     s = similarities
     negative, weight = s.anchor_keys, selection.negative_weight

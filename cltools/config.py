@@ -32,6 +32,9 @@ Mode = Literal["moco", "simclr"]
 class TrainingSettings(Settings):
     """Settings of training (MoCo's CIFAR recipe by default: SGD, warm-up, cosine to 0).
 
+    Raises:
+        ValueError: a value outside its limits, a queue smaller than a batch, or chunks without a queue.
+
     Example:
         >>> from cltools import TrainingSettings
         >>> moco, simclr = TrainingSettings(queue_size=4096), TrainingSettings(mode="simclr", batch=256)
@@ -127,6 +130,9 @@ class OutsideSettings(Settings):
     A run whose parts are named here can be repeated from its config as long as the modules do not change. They are
     imported from Python's module path when the run is trained or loaded. `fit` accepts the same parts as objects.
 
+    Raises:
+        ValueError: a name is not of the form "module:callable", or of the form "module" for rules.
+
     Example:
         >>> from dataclasses import replace
         >>> from cltools import OutsideSettings, preset
@@ -193,6 +199,9 @@ _OWN = (
 @dataclass(frozen=True)
 class Experiment(Settings):
     """All settings that determine a run.
+
+    Raises:
+        ValueError: a value that is not settings or a rule, or settings that contradict each other.
 
     Example:
         >>> from cltools import DataSettings, Experiment, NearestKeys, RankBand, TrainingSettings

@@ -290,6 +290,9 @@ def eval_mode(encoder: object) -> Iterator[None]:
 class EncoderSettings(Settings):
     """Architecture of the encoder (without a preset, that of MoCo's CIFAR recipe).
 
+    Raises:
+        ValueError: a value outside its limits, or a max-pool for the tiny backbone, which has none.
+
     Example:
         >>> from cltools import EncoderSettings
         >>> EncoderSettings(backbone="tiny", hidden=128, projection=64).projection

@@ -31,7 +31,7 @@ CHUNK = 128
 
 @dataclass(frozen=True)
 class ViewSettings(Settings):
-    """Random augmentation of views; an operation with probability 0 is skipped.
+    """Random augmentation of views (SimCLR, arXiv:2002.05709); an operation with probability 0 is skipped.
 
     Example:
         >>> import torch

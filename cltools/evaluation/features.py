@@ -121,7 +121,7 @@ def effective_rank(z: Float[Tensor, "N D"] | Numbers) -> float:
 def knn_accuracy(
     bank: Numbers, bank_labels: Any, queries: Numbers, labels: Any, *, protocol: KnnProtocol = "knn200"
 ) -> float:
-    """Return the kNN accuracy in percent, by the cosine of L2-normalised features in float32.
+    """Return the kNN accuracy in percent, by the cosine of L2-normalised features in float32 (arXiv:1805.01978).
 
     `knn200`: the min(200, N) nearest vote with weight e^{cos/0.1}. `knn10`: the min(10, N) nearest have one vote each;
     among classes with equal votes, the larger sum of cosines wins. Remaining ties go to the smaller label, so that the

@@ -52,9 +52,9 @@ class AugmentedView(PositiveRule):
 class NearestKeys(ByCloseness, PositiveRule):
     """Take the k closest keys, gate them, and split the weight 1 − `augmented_share` among those accepted.
 
-    In parentheses: the method that a setting comes from. Our reconstruction of `potential` takes the keys
-    closest to the positive, accepts those with at least the mean softmax weight, and weights these by a softmax. Own
-    keys are never accepted; where no key is accepted, the augmented view has weight 1.
+    In parentheses: the method that a setting comes from. `potential`, our reconstruction of arXiv:2311.00358 from its
+    abstract, takes the keys closest to the positive, accepts those with at least the mean softmax weight, and weights
+    these by a softmax. Own keys are never accepted; where no key is accepted, the augmented view has weight 1.
 
     Example:
         >>> from cltools import AllNegatives, NearestKeys, select, similarities

@@ -111,6 +111,10 @@ class NegativeRule(Rule):
     A rule that learns during training defines `new_state`, `measure` and `learn`: `judge` and `measure` only read the
     state (`Context.state`), and `learn` changes it once per step, after the backward pass.
 
+    Raises:
+        TypeError: a class defines a method of the other kind of rule, or a hook with other arguments.
+        ValueError: a setting is outside the limits that its type states.
+
     Example:
         >>> from dataclasses import dataclass
         >>> import torch
@@ -194,12 +198,13 @@ class NegativeRule(Rule):
 
         Example:
             >>> from dataclasses import dataclass
+            >>> from torch.nn.functional import normalize
             >>> from cltools import AllNegatives, AugmentedView, select, similarities
             >>> @dataclass(frozen=True)
             ... class WithAntipode(AllNegatives):
             ...     reads = frozenset({"vectors"})
             ...     def synthesise(self, s, kept, context):
-            ...         return -s.vectors[0].detach()[:, None]  # −z
+            ...         return normalize(-s.vectors[0], dim=1)[:, None]  # −z, of unit length also after half precision
             >>> s = similarities([[0.6, 0.8]], [[0.8, 0.6]], [[0, 1], [1, 0]], own=[[False, False]])
             >>> select(s, AugmentedView(), WithAntipode()).synthetic
             tensor([[[-0.6000, -0.8000]]])
@@ -313,20 +318,23 @@ class PositiveRule(Rule):
 
     This class implements the warm-up: before `start` nothing is mined, then the mined weight grows linearly.
 
+    Raises:
+        TypeError: a class defines a method of the other kind of rule, or a hook with other arguments.
+        ValueError: a setting is outside the limits that its type states.
+
     Example:
         >>> from dataclasses import dataclass
         >>> import torch
         >>> from cltools import AllNegatives, Mined, PositiveRule, select, similarities
         >>> @dataclass(frozen=True)
         ... class Nearest(PositiveRule):
-        ...     share: float = 0.5
         ...     def mine(self, s, context):
         ...         index = s.anchor_keys.masked_fill(s.own, -2).argmax(1, keepdim=True)
-        ...         mined = self.share * ~s.own.gather(1, index)  # an own key, if there is no other, has no weight
+        ...         mined = 0.2 * ~s.own.gather(1, index)  # 0 for an own key, which is taken if there is no other
         ...         return Mined(index, torch.cat([1 - mined, mined], dim=1))
         >>> keys = [[0.96, 0.28], [0.8, 0.6], [0.6, 0.8], [0.28, 0.96], [0, 1], [-0.6, 0.8], [-0.8, 0.6], [-1, 0]]
         >>> s = similarities([[1, 0]], [[0.96, -0.28]], keys, own=[[False] * 8])  # z·n is a key's first number
-        >>> chosen = select(s, Nearest(share=0.2), AllNegatives())
+        >>> chosen = select(s, Nearest(), AllNegatives())
         >>> chosen.positive_index, chosen.positive_weight
         (tensor([[0]]), tensor([[0.8000, 0.2000]]))
     """

@@ -191,6 +191,10 @@ class Terms(TypedDict):
 def terms(similarities: Similarities, selection: Selection) -> Terms:
     """Return cosines and weights of the selected positives and negatives, for `info_nce(**terms(s, selection), …)`.
 
+    Args:
+        similarities: the similarities that were selected from.
+        selection: the result of `select`.
+
     Example:
         >>> from cltools import AllNegatives, NearestKeys, info_nce, select, similarities, terms
         >>> keys = [[0.96, 0.28], [0.8, 0.6], [0.6, 0.8], [0.28, 0.96], [0, 1], [-0.6, 0.8], [-0.8, 0.6], [-1, 0]]

@@ -152,8 +152,8 @@ class CosineBand(ByCloseness, Moving, Rescalable, NegativeRule):
 class MarginBand(Moving, Rescalable, NegativeRule):
     """Keep keys by their margin to the positive: top − within ≤ z·n < top.
 
-    The top is z·z' − margin, or z·z' − (1 − relative)·|z·z'|; give exactly one of the two settings. A margin of 0 keeps
-    keys that are less similar to the anchor than its positive (semi-hard, arXiv:1503.03832 section 3.2); a negative
+    The top is z·z' − margin, or `z·z' − (1 − relative)·|z·z'|`; give exactly one of the two. A margin of 0 keeps keys
+    that are less similar to the anchor than its positive (semi-hard, arXiv:1503.03832 section 3.2); a negative
     margin keeps closer keys too. The relative form is TopK-PercPos (arXiv:2407.15831), with the sign corrected where
     z·z' is negative.
 
@@ -197,7 +197,7 @@ class MarginBand(Moving, Rescalable, NegativeRule):
         return s.anchor_keys.detach() - s.anchor_positive.detach()[:, None]
 
     def top(self, s: Similarities) -> Float[Tensor, "B 1"]:
-        """Return the score from which a key is too hard: −margin, or −(1 − relative)·|z·z'|."""
+        """Return the score from which a key is too hard: −margin, or `−(1 − relative)·|z·z'|`."""
         positive = s.anchor_positive.detach()[:, None]
         if self.relative is not None:
             return (self.relative - 1) * positive.abs()

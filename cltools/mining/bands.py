@@ -44,11 +44,11 @@ class Band(IntEnum):
     OWN = 0
     """Another view of the anchor's own image."""
     EASY = 1
-    """Below the band: it hardly pushes."""
+    """Below the band, where a key hardly pushes."""
     POTENTIAL = 2
     """Kept as a negative."""
     HARD = 3
-    """Above the band: a suspected false negative."""
+    """Above the band, and so suspected to be a false negative."""
     MINED = 4
     """Taken as a positive."""
     OTHER = 5

@@ -30,7 +30,17 @@ Mode = Literal["moco", "simclr"]
 
 @dataclass(frozen=True)
 class TrainingSettings(Settings):
-    """Settings of training (MoCo's CIFAR recipe by default: SGD, warm-up, cosine to 0)."""
+    """Settings of training (MoCo's CIFAR recipe by default: SGD, warm-up, cosine to 0).
+
+    Raises:
+        ValueError: a value outside its limits, a queue smaller than a batch, or chunks without a queue.
+
+    Example:
+        >>> from cltools import TrainingSettings
+        >>> moco, simclr = TrainingSettings(queue_size=4096), TrainingSettings(mode="simclr", batch=256)
+        >>> moco.keys, simclr.keys, moco.anchors_per_image
+        (4096, 512, 2)
+    """
 
     mode: Mode = "moco"
     """Source of the keys: a queue filled by a momentum copy (MoCo), or the batch itself (SimCLR)."""
@@ -91,7 +101,15 @@ class TrainingSettings(Settings):
 
 @dataclass(frozen=True)
 class EvaluationSettings(Settings):
-    """Settings of evaluation during and after training."""
+    """Settings of evaluation during and after training.
+
+    Example:
+        >>> from dataclasses import replace
+        >>> from cltools import EvaluationSettings, preset
+        >>> experiment = replace(preset("digits-moco"), evaluation=EvaluationSettings(every=1, protocol="knn10"))
+        >>> experiment.evaluation.protocol, experiment.evaluation.probe
+        ('knn10', True)
+    """
 
     every: Annotated[int, "a whole number of at least 1"] = 10
     """Number of epochs between kNN evaluations during training; the last epoch always has one."""
@@ -111,6 +129,16 @@ class OutsideSettings(Settings):
 
     A run whose parts are named here can be repeated from its config as long as the modules do not change. They are
     imported from Python's module path when the run is trained or loaded. `fit` accepts the same parts as objects.
+
+    Raises:
+        ValueError: a name is not of the form "module:callable", or of the form "module" for rules.
+
+    Example:
+        >>> from dataclasses import replace
+        >>> from cltools import OutsideSettings, preset
+        >>> outside = OutsideSettings(optimizer="torch.optim:AdamW", rules=("my_rules",))
+        >>> replace(preset("digits-moco"), outside=outside).outside.optimizer
+        'torch.optim:AdamW'
     """
 
     images: str | None = None
@@ -170,17 +198,39 @@ _OWN = (
 
 @dataclass(frozen=True)
 class Experiment(Settings):
-    """All settings that determine a run."""
+    """All settings that determine a run.
+
+    Raises:
+        ValueError: a value that is not settings or a rule, or settings that contradict each other.
+
+    Example:
+        >>> from cltools import DataSettings, Experiment, NearestKeys, RankBand, TrainingSettings
+        >>> experiment = Experiment(
+        ...     data=DataSettings("digits"), positives=NearestKeys(k=5), negatives=RankBand(drop_closest=0.1),
+        ...     training=TrainingSettings(epochs=20, batch=128, queue_size=512), seed=1,
+        ... )
+        >>> Experiment.from_json(experiment.to_json()) == experiment
+        True
+    """
 
     data: DataSettings = field(default_factory=DataSettings)
+    """The images."""
     views: ViewSettings = field(default_factory=ViewSettings)
+    """The random views of each image."""
     encoder: EncoderSettings = field(default_factory=EncoderSettings)
+    """The architecture of the encoder."""
     positives: PositiveRule = field(default_factory=AugmentedView)
+    """The rule that mines positives."""
     negatives: NegativeRule = field(default_factory=AllNegatives)
+    """The rule that keeps or weights negatives."""
     loss: LossSettings = field(default_factory=LossSettings)
+    """Temperature and form of the loss."""
     training: TrainingSettings = field(default_factory=TrainingSettings)
+    """Mode, length and optimizer of the training."""
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
+    """How and how often the encoder is evaluated."""
     outside: OutsideSettings = field(default_factory=OutsideSettings)
+    """Parts of the user's own, by name."""
     seed: Annotated[int, SEED] = 0
     """Seed of weights, order, views and draws; a CPU run with the same seed is identical bit for bit."""
 

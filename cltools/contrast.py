@@ -45,13 +45,13 @@ def contrastive_loss(
     If a rule weights anchors in the mean of the loss, the weights are in the selections passed to `observe`.
 
     Args:
-        anchor: z, unit length.
-        positive: z', unit length.
-        keys: n, unit length; K may be 0.
+        anchor: z [B, d], unit length.
+        positive: z' [B, d], unit length.
+        keys: n [K, d], unit length; K may be 0.
         positive_rule: rule that chooses keys as further positives.
         negative_rule: rule that chooses keys as negatives.
         loss: temperature and form.
-        ids: ids of the images that anchors and keys come from; a key of the anchor's image is an own key.
+        ids: ids of the images that anchors [B] and keys [K] come from; a key of the anchor's image is an own key.
         labels: their classes, for the oracle and for diagnosis in `observe`; below 0 is unknown, of no class.
         generator: random generator for rules that draw.
         state: state of a learning negative rule; it must not change before the backward pass.
@@ -65,6 +65,17 @@ def contrastive_loss(
     Raises:
         ValueError: a chunk below 1, or chunks although keys need a gradient; and what `similarities`, `select` and
             `info_nce` refuse.
+
+    Example:
+        >>> import torch
+        >>> from cltools import AugmentedView, LossSettings, RankBand, contrastive_loss
+        >>> z, positive, keys = (torch.nn.functional.normalize(torch.randn(n, 8), dim=1) for n in (3, 3, 20))
+        >>> ids = torch.arange(3), torch.arange(20)  # of images: the first three keys are own keys
+        >>> rules = AugmentedView(), RankBand(drop_closest=0.05, keep_within=0.5)
+        >>> losses = contrastive_loss(z.requires_grad_(), positive, keys, *rules, LossSettings(), ids=ids)
+        >>> losses.mean().backward()
+        >>> losses.shape, z.grad.shape
+        (torch.Size([3]), torch.Size([3, 8]))
     """
     if chunk is not None:
         check_number("chunk", chunk, "a whole number of at least 1", ", or None for all anchors at once.")

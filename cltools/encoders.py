@@ -288,7 +288,19 @@ def eval_mode(encoder: object) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class EncoderSettings(Settings):
-    """Architecture of the encoder (without a preset, that of MoCo's CIFAR recipe)."""
+    """Architecture of the encoder (without a preset, that of MoCo's CIFAR recipe).
+
+    Raises:
+        ValueError: a value outside its limits, or a max-pool for the tiny backbone, which has none.
+
+    Example:
+        >>> from cltools import EncoderSettings
+        >>> EncoderSettings(backbone="tiny", hidden=128, projection=64).projection
+        64
+        >>> EncoderSettings(backbone="tiny", max_pool=True)
+        Traceback (most recent call last):
+        cltools.errors.CltoolsError: EncoderSettings: the tiny backbone has no max-pool; ...
+    """
 
     backbone: Backbone = "resnet18"
     """Backbone for small images: "tiny" trains on a CPU; ResNets have a 3×3 stem of stride 1."""
@@ -323,6 +335,20 @@ class Encoder(nn.Module):
         dim: Length D of a feature vector.
         projection: Length d of a projection.
         stacking: How training batches are stacked, shared with every layer that depends on it.
+        mean: Mean of each channel of the training images, in [0, 1]; a buffer [3, 1, 1].
+        std: Standard deviation of each channel, in [0, 1]; a buffer [3, 1, 1].
+        backbone: The module from normalised pixels [B, 3, H, W] to features [B, D].
+        head: The projection head, from [B, D] to [B, d].
+        predictor: The second head, from [B, d] to [B, d]; None without one.
+
+    Example:
+        >>> import torch
+        >>> from cltools import Encoder, EncoderSettings
+        >>> backbone = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 8 * 8, 32))
+        >>> encoder = Encoder(backbone, 32, EncoderSettings(hidden=64, projection=16)).eval()
+        >>> images = torch.randint(256, (5, 3, 8, 8), dtype=torch.uint8)
+        >>> encoder.features(images).shape, encoder(images).shape
+        (torch.Size([5, 32]), torch.Size([5, 16]))
     """
 
     mean: Tensor

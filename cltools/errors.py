@@ -17,6 +17,14 @@ class CltoolsError(ValueError):
 
     Names of files, classes and settings in the message may come from untrusted input, so control characters are
     escaped, and a message of more than 4,000 characters loses its middle.
+
+    Example:
+        >>> from cltools import CltoolsError, RankBand
+        >>> try:
+        ...     RankBand(drop_closest=5)
+        ... except CltoolsError as error:
+        ...     print(error)
+        RankBand: drop_closest is 5; it must be a number between 0 and 1.
     """
 
     def __init__(self, message: str) -> None:

@@ -36,16 +36,25 @@ def info_nce_gradients(
     they are −(1 − p₊)/τ and p_n/τ (arXiv:2012.09740); in "out" a positive with p_j > w_j is pushed away.
 
     Args:
-        positive: cosines with the positives, the augmented view first.
-        negative: cosines with the negatives; K may be 0.
-        temperature: above 0.
-        positive_weight: rows sum to 1; may be left out with a single positive.
-        negative_weight: at least 0; None for ones.
+        positive: cosines with the positives [B, P1], the augmented view first.
+        negative: cosines with the negatives [B, K]; K may be 0.
+        temperature: divisor of the cosines, above 0.
+        positive_weight: weights of the positives [B, P1], rows sum to 1; may be left out with a single positive.
+        negative_weight: weights of the negatives [B, K], at least 0; None for ones.
         form: as of `info_nce`.
         estimate: as of `info_nce`; a clamped mass does not depend on any cosine.
 
+    Returns:
+        The derivatives with respect to the positives' cosines [B, P1] and to the negatives' [B, K].
+
     Raises:
         ValueError: as `info_nce`.
+
+    Example:
+        >>> from cltools import info_nce_gradients
+        >>> pull, push = info_nce_gradients([[0.9]], [[0.8, 0.2, -0.4]], temperature=0.5)
+        >>> round(pull.item(), 3), [round(each, 3) for each in push[0].tolist()]  # opposite in sign and equal in sum
+        (-1.065, [0.765, 0.231, 0.069])
     """
     temperature = check_settings(temperature, form)
     positive, negative, positive_weight, negative_weight = fitting(positive, negative, positive_weight, negative_weight)

@@ -33,7 +33,16 @@ NEGLIGIBLE = -80.0
 
 @dataclass(frozen=True)
 class LossSettings(Settings):
-    """Temperature and form of the loss."""
+    """Temperature and form of the loss.
+
+    Example:
+        >>> from cltools import LossSettings
+        >>> LossSettings(temperature=0.1, form="out")
+        LossSettings(temperature=0.1, form='out')
+        >>> LossSettings(temperature=0)
+        Traceback (most recent call last):
+        cltools.errors.CltoolsError: LossSettings: temperature is 0; it must be above 0, a number from 1e-6 to 1e6. ...
+    """
 
     temperature: Annotated[float, "above 0, a number from 1e-6 to 1e6", NO_GRADIENT] = 0.2
     """Temperature by which cosines are divided; above 0."""
@@ -68,18 +77,31 @@ def info_nce(
     omits its log term. The gradient with respect to the negatives cannot be differentiated again.
 
     Args:
-        positive: cosines with the positives, the augmented view first.
-        negative: cosines with the negatives; K may be 0.
-        temperature: above 0.
-        positive_weight: rows sum to 1; may be left out with a single positive.
-        negative_weight: at least 0; None for ones. It gets no gradient.
+        positive: cosines with the positives [B, P1], the augmented view first.
+        negative: cosines with the negatives [B, K]; K may be 0.
+        temperature: divisor of the cosines, above 0.
+        positive_weight: weights of the positives [B, P1], rows sum to 1; may be left out with a single positive.
+        negative_weight: weights of the negatives [B, K], at least 0; None for ones. It gets no gradient.
         form: see above.
         estimate: how the negatives' mass is estimated.
         reduction: "mean" or "sum" over anchors, or "none" for one value per anchor [B].
 
+    Returns:
+        The loss in nats, at least float32.
+
     Raises:
         ValueError: a temperature that is not above 0, an unknown form or reduction, cosines or weights of other
             shapes, or several positives without weights.
+
+    Example:
+        >>> from cltools import info_nce
+        >>> positive, negative = [[0.9], [0.5]], [[0.2, -0.1], [0.8, 0.4]]  # two anchors, with two negatives each
+        >>> loss = info_nce(positive, negative, temperature=0.5, reduction="none")
+        >>> [round(each, 3) for each in loss.tolist()]
+        [0.323, 1.292]
+        >>> weighted = info_nce(positive, negative, temperature=0.5, negative_weight=[[1, 1], [0, 1]], reduction="none")
+        >>> [round(each, 3) for each in weighted.tolist()]  # without the negative of 0.8
+        [0.323, 0.598]
     """
     temperature = check_settings(temperature, form)
     if reduction not in get_args(Reduction):
@@ -136,11 +158,24 @@ def negative_mass(
 
     With N = Σv and A = Σ_j w_j e^{s_j}: v' = N·v·e^{βs}/Σ(v·e^{βs}) (HCL, arXiv:2010.04592 eq. 4), and
     N_g = max((Σv'e^s − N·τ₊·A)/(1 − τ₊), N·e^{−1/τ}) (debiased, arXiv:2007.00224 eq. 8), all in log space. At β = 0 and
-    τ₊ = 0 it is log Σ v·e^s. For an anchor without negatives it is −inf, without gradient.
+    τ₊ = 0 it is log Σ v·e^s. For an anchor without negatives it is −inf, without gradient. The arguments are those of
+    `info_nce`; positives are read only if τ₊ is above 0.
+
+    Returns:
+        The log of the mass [B], at least float32; and bool [B].
 
     Raises:
         ValueError: a temperature that is not above 0, shapes of cosines and weights that do not match, or several
             positives without weights where τ₊ needs them.
+
+    Example:
+        >>> from cltools import Estimate, negative_mass
+        >>> positive, negative = [[0.9]], [[0.8, 0.2, -0.4]]
+        >>> round(float(negative_mass(positive, negative, temperature=0.5)[0].exp()), 2)  # the sum of e^{cosine/0.5}
+        6.89
+        >>> log_mass, clamped = negative_mass(positive, negative, temperature=0.5, estimate=Estimate(tau_plus=0.5))
+        >>> round(float(log_mass.exp()), 2), clamped  # at its lower bound, 3·e^{−1/0.5}
+        (0.41, tensor([True]))
     """
     temperature = check_temperature(temperature)
     positive, negative, positive_weight, negative_weight = fitting(positive, negative, positive_weight, negative_weight)

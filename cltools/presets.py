@@ -96,7 +96,13 @@ IMAGES = {
 
 
 def preset_names() -> list[str]:
-    """Return the names of all presets that need no folder of images, sorted by image set."""
+    """Return the names of all presets that need no folder of images, sorted by image set.
+
+    Example:
+        >>> from cltools import preset_names
+        >>> [name for name in preset_names() if name.startswith("digits")][:4]
+        ['digits-simclr', 'digits-moco', 'digits-potential', 'digits-oracle']
+    """
     return [f"{images}-{method}" for images in IMAGES if images != OWN for method in METHODS]
 
 
@@ -109,6 +115,14 @@ def preset(name: str, images: str | PathLike[str] | None = None) -> Experiment:
 
     Raises:
         ValueError: no such preset (similar ones are suggested), or one of `own` without a folder.
+
+    Example:
+        >>> from cltools import preset
+        >>> experiment = preset("digits-potential")
+        >>> experiment.negatives.drop_closest, experiment.negatives.keep_within, experiment.training.epochs
+        (0.05, 0.5, 30)
+        >>> preset("own-moco", "my/photographs").data.name
+        'my/photographs'
     """
     known = [*preset_names(), *(f"{OWN}-{method}" for method in METHODS)]
     if name not in known:
@@ -149,7 +163,16 @@ def fitted(rule: NegativeRule, images: ImagePreset) -> NegativeRule:
 
 
 def laptop(experiment: Experiment) -> Experiment:
-    """Return the same method with settings for a CPU: tiny encoder, batch 256, K = 2,048, 10,000 images, 20 epochs."""
+    """Return the same method with settings for a CPU: tiny encoder, batch 256, K = 2,048, 10,000 images, 20 epochs.
+
+    Example:
+        >>> from cltools import laptop, preset
+        >>> small = laptop(preset("cifar10-potential"))
+        >>> small.encoder.backbone, small.training.epochs, small.data.limit
+        ('tiny', 20, 10000)
+        >>> small.negatives == preset("cifar10-potential").negatives
+        True
+    """
     return replace(
         experiment,
         data=replace(experiment.data, limit=10_000),

@@ -21,7 +21,7 @@ from cltools.mining.handed_in import Numbers, as_ids, as_labels, as_tensor, enou
 
 
 class Queue:
-    """The last `size` keys, each with the id and, for diagnosis only, the label of its image.
+    """The last `size` keys, each with the id and, for diagnosis only, the label of its image (MoCo, arXiv:1911.05722).
 
     `keys`, `ids` and `labels` are in the order of the ring. That is oldest first until the queue is full; then the
     newest overwrite the oldest in place.
@@ -32,6 +32,18 @@ class Queue:
         filled: Number of keys in the queue.
         pointer: Index at which the next key is written.
         rings: The whole ring buffers of "keys", "ids" and "labels", including empty slots.
+
+    Example:
+        >>> from cltools import Queue
+        >>> queue = Queue(size=3, dim=2)
+        >>> queue.enqueue([[1, 0], [0, 1]], ids=[10, 11], labels=[-1, -1])
+        >>> queue.enqueue([[0.6, 0.8], [0.8, 0.6]], ids=[12, 13], labels=[-1, -1])
+        >>> len(queue), queue.ids  # the key of image 13 has replaced that of image 10
+        (3, tensor([13, 11, 12]))
+        >>> queue.keys
+        tensor([[0.8000, 0.6000],
+                [0.0000, 1.0000],
+                [0.6000, 0.8000]])
     """
 
     @torch.inference_mode(False)  # so that the tensors can be written to in any mode

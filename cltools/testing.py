@@ -48,6 +48,20 @@ def check_rule(rule: NegativeRule | PositiveRule, *, seeds: int = 1) -> None:
     Raises:
         BrokenRule: the first property that does not hold.
         TypeError: the object is not a rule.
+
+    Example:
+        >>> from dataclasses import dataclass
+        >>> import torch
+        >>> from cltools import AllNegatives, RankBand
+        >>> from cltools.testing import check_rule
+        >>> check_rule(RankBand(keep_within=0.3))  # silent: every property holds
+        >>> @dataclass(frozen=True)
+        ... class BelowZero(AllNegatives):
+        ...     def weigh(self, s, kept, context):
+        ...         return s.anchor_keys.detach()
+        >>> check_rule(BelowZero())
+        Traceback (most recent call last):
+        cltools.testing.BrokenRule: BelowZero, seed 0, ...: weigh gives a kept key a weight below 0 or not finite.
     """
     if not isinstance(rule, NegativeRule | PositiveRule):
         raise TypeError(f"check_rule needs a negative or a positive rule, not an object of type {type(rule).__name__}.")

@@ -31,7 +31,16 @@ CHUNK = 128
 
 @dataclass(frozen=True)
 class ViewSettings(Settings):
-    """Random augmentation of views; an operation with probability 0 is skipped."""
+    """Random augmentation of views (SimCLR, arXiv:2002.05709); an operation with probability 0 is skipped.
+
+    Example:
+        >>> import torch
+        >>> from cltools import ViewSettings, augment
+        >>> only_flips = ViewSettings(crop_scale=(1, 1), flip=1, jitter=0, gray=0, blur=0)
+        >>> images = torch.rand(2, 3, 4, 4)
+        >>> torch.equal(augment(images, only_flips), images.flip(3))
+        True
+    """
 
     crop_scale: Annotated[tuple[float, float], "two ascending shares above 0 and at most 1"] = (0.2, 1.0)
     """Smallest and largest crop area, as a share of the image area; the crop is resized to the image size."""
@@ -69,12 +78,13 @@ def augment(
 ) -> Float[Tensor, "B 3 H W"]:
     """Return one random view of each image: crop, flip and rotation, then colour jitter, grayscale and blur.
 
+    The views are those of SimCLR (arXiv:2002.05709, appendix A) and MoCo v2 (arXiv:2003.04297), and rotation besides.
     Differs from torchvision: the order of the jitter is fixed (brightness, contrast, saturation, hue), while
     torchvision draws it; crops have real-valued positions and sizes, not whole pixels, and interpolate across their
     border where the image continues; a rotation repeats the image's border instead of showing black.
 
     Args:
-        images: uint8, or float in [0, 1].
+        images: [B, 3, H, W], uint8, or float in [0, 1].
         settings: The augmentations.
         generator: Random generator of all draws, on the images' device; None for the device's global one.
         among: Index of the first of these images in a larger batch, and the size of that batch. Draws are made for the
@@ -85,6 +95,16 @@ def augment(
 
     Raises:
         ValueError: the images have another dtype or shape.
+
+    Example:
+        >>> import torch
+        >>> from cltools import ViewSettings, augment
+        >>> images = torch.randint(256, (5, 3, 16, 16), dtype=torch.uint8)
+        >>> view, other, again = (
+        ...     augment(images, ViewSettings(), generator=torch.Generator().manual_seed(seed)) for seed in (0, 1, 0)
+        ... )
+        >>> view.shape, view.dtype, torch.equal(view, other), torch.equal(view, again)
+        (torch.Size([5, 3, 16, 16]), torch.float32, False, True)
     """
     images = as_tensor("images", images)
     if images.ndim != 4 or images.shape[1] != 3:

@@ -29,6 +29,11 @@ class DataSettings(Settings):
         size: Scale the shorter side to this many pixels and crop the centre square; None keeps the images unchanged.
         holdout: Share of the training images held out as split "val", on which you then choose all settings.
         skip_bad: Skip unreadable files in a folder, and report how many.
+
+    Example:
+        >>> from cltools import DataSettings
+        >>> DataSettings("my/photographs", size=64, holdout=0.2)
+        DataSettings(name='my/photographs', root=None, download=True, limit=None, size=64, holdout=0.2, skip_bad=False)
     """
 
     name: str = "cifar10"
@@ -53,7 +58,7 @@ def data_root(root: str | os.PathLike[str] | None = None) -> Path:
 
 @dataclass(frozen=True, eq=False)
 class ImageSet:
-    """Images of one size with what is known about them.
+    """Images of one size with what is known about them; arrays are converted to tensors.
 
     Attributes:
         images: uint8 [N, 3, H, W], RGB, 0 to 255.
@@ -62,6 +67,20 @@ class ImageSet:
         classes: Class names in the order of the labels; empty without labels.
         name: Name of the set, as given to `load_images`.
         split: "train", "test" or "val" (held out of the training images).
+
+    Raises:
+        ValueError: images of another shape or dtype, labels or ids that are not one per image, ids that are not
+            distinct, or a label without a class name.
+
+    Example:
+        >>> import torch
+        >>> from cltools import ImageSet
+        >>> pixels = torch.randint(256, (4, 3, 8, 8), dtype=torch.uint8)
+        >>> labels = torch.tensor([0, 1, 1, -1])  # the last is unknown
+        >>> images = ImageSet(pixels, labels, torch.arange(4), ("cat", "dog"), name="mine", split="train")
+        >>> dogs = images.select(images.labels == 1)
+        >>> len(images), images.labelled, dogs.ids
+        (4, True, tensor([1, 2]))
     """
 
     images: Tensor

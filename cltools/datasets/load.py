@@ -181,6 +181,12 @@ def load_images(
         ValueError: Unknown name (similar ones are suggested) or split, altered archive, unreadable image, mixed sizes.
         FileNotFoundError: A folder or file is missing, or a folder contains no images.
         RuntimeError: A download failed.
+
+    Example:
+        >>> from cltools import load_images
+        >>> images = load_images("digits", "test", limit=100)
+        >>> images.images.shape, images.images.dtype, len(images.classes)
+        (torch.Size([100, 3, 16, 16]), torch.uint8, 10)
     """
     texts: list[Any] = [os.fsdecode(x) if isinstance(x, bytes | os.PathLike) else x for x in (name, root)]
     data = DataSettings(texts[0], texts[1], download, limit, size, skip_bad=skip_bad)

@@ -80,6 +80,17 @@ class Diagnosis:
         false_negative_share: P(same class) among the kept negatives, softened ones included.
         known: if some classes are unknown, the share of pairs of different images with known classes; all figures
             about classes refer to these pairs. None if all classes are known, or none.
+
+    Example:
+        >>> from cltools import AugmentedView, Band, RankBand, diagnose, select, similarities
+        >>> keys = [[0.96, 0.28], [0.8, 0.6], [0.6, 0.8], [0.28, 0.96], [0, 1], [-0.6, 0.8], [-0.8, 0.6], [-1, 0]]
+        >>> same = [[True] * 3 + [False] * 5]  # the three closest keys have the anchor's class
+        >>> s = similarities([[1, 0]], [[0.96, -0.28]], keys, own=[[False] * 8], same_class=same)
+        >>> diagnosis = diagnose(s, select(s, AugmentedView(), RankBand(drop_closest=0.25, keep_within=0.5)))
+        >>> diagnosis.bands[Band.HARD].keys, diagnosis.bands[Band.HARD].same_class.value  # both are suspected rightly
+        (2.0, 1.0)
+        >>> round(diagnosis.recall.value, 3)  # of three keys of its class, the anchor is not pushed from two
+        0.667
     """
 
     by: Closeness
@@ -121,6 +132,15 @@ def diagnose(
 
     Raises:
         ValueError: the temperature is not above 0.
+
+    Example:
+        >>> from cltools import AugmentedView, RankBand, diagnose, select, similarities
+        >>> keys = [[0.96, 0.28], [0.8, 0.6], [0.6, 0.8], [0.28, 0.96], [0, 1], [-0.6, 0.8], [-0.8, 0.6], [-1, 0]]
+        >>> same = [[True] * 3 + [False] * 5]  # the three closest keys have the anchor's class
+        >>> s = similarities([[1, 0]], [[0.96, -0.28]], keys, own=[[False] * 8], same_class=same)
+        >>> diagnosis = diagnose(s, select(s, AugmentedView(), RankBand(drop_closest=0.25, keep_within=0.5)))
+        >>> diagnosis.base_rate.value, diagnosis.false_negative_share.value  # among all 8 keys, and among the 2 kept
+        (0.375, 0.5)
     """
     own, same = s.own, s.same_class
     known = ~own if s.known is None else s.known & ~own

@@ -52,17 +52,27 @@ def embed(
     Args:
         encoder: its `features` (the backbone, before the projection) is used if it has one; otherwise the encoder is
             called. Wrappers such as DataParallel, an AveragedModel or torch.compile make no difference.
-        images: uint8, or float in [0, 1]; the encoder receives float in [0, 1].
+        images: [N, C, H, W], uint8, or float in [0, 1]; the encoder receives float in [0, 1].
         projection: call the encoder even if it has `features`: an `Encoder` then returns the projections that samples
             are compared by, not normalised.
         batch: images per batch; it affects memory, and results only by rounding.
         device: the device of the batches and of the features; default is that of the encoder's weights. The encoder is
             not moved.
 
+    Returns:
+        The features, float32 [N, D].
+
     Raises:
         ValueError: there are no images; the batch is below 1; the encoder is not an encoder, returns other than one
             vector per image, or has no projections to call; or it cannot read the images, for example because of their
             channels or dtype.
+
+    Example:
+        >>> import torch
+        >>> from cltools import embed, load_images
+        >>> encoder = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 16 * 16, 32))
+        >>> embed(encoder, load_images("digits", "test", limit=10)).shape
+        torch.Size([10, 32])
     """
     pixel_data = images.images if isinstance(images, ImageSet) else as_tensor("images", images)
     batch = check_number("The batch", batch, "a whole number of at least 1")

@@ -38,8 +38,17 @@ def alignment(z: Float[Tensor, "N D"] | Numbers, z_positive: Float[Tensor, "N D"
 
     Wang & Isola, arXiv:2005.10242, with their α = 2. Vectors are L2-normalised here.
 
+    Args:
+        z: embeddings [N, D] of one view of each image.
+        z_positive: embeddings [N, D] of another view of the same images.
+
     Raises:
         ValueError: there are no rows, the views have different shapes, or vectors are not finite.
+
+    Example:
+        >>> from cltools import alignment
+        >>> alignment([[1.0, 0.0]], [[1.0, 0.0]]), alignment([[1.0, 0.0]], [[0.0, 1.0]])
+        (0.0, 2.0)
     """
     z, z_positive = as_features("z", z, "first views"), as_features("z_positive", z_positive, "second views")
     if z.shape != z_positive.shape:
@@ -55,8 +64,18 @@ def uniformity(z: Float[Tensor, "N D"] | Numbers, t: float = 2.0) -> float:
     It is 0 if all rows coincide and -4t for two opposite rows. Wang & Isola, arXiv:2005.10242. Vectors are
     L2-normalised here. The sum is taken in blocks of rows and in log space, which bounds memory and allows a large t.
 
+    Args:
+        z: embeddings [N, D].
+        t: scale of the squared distances, above 0.
+
     Raises:
         ValueError: there are fewer than two rows, vectors are not finite, or t is not above 0.
+
+    Example:
+        >>> from cltools import uniformity
+        >>> spread, close = [[1.0, 0.0], [-1.0, 0.0]], [[1.0, 0.0], [0.6, 0.8]]
+        >>> round(uniformity(spread), 3), round(uniformity(close), 3)
+        (-8.0, -1.6)
     """
     z = as_features("z", z, "embedding")
     if len(z) < 2:
@@ -81,8 +100,16 @@ def effective_rank(z: Float[Tensor, "N D"] | Numbers) -> float:
 
     RankMe, arXiv:2210.02885, eq. 1 and 2. Vectors are L2-normalised here, and not centred.
 
+    Args:
+        z: embeddings [N, D].
+
     Raises:
         ValueError: there are no rows, or vectors are not finite.
+
+    Example:
+        >>> from cltools import effective_rank
+        >>> round(effective_rank([[1.0, 0.0], [0.0, 1.0]]), 3), round(effective_rank([[1.0, 0.0], [1.0, 0.0]]), 3)
+        (2.0, 1.0)
     """
     z = as_features("z", z, "embedding")
     with torch.autocast(z.device.type, enabled=False):
@@ -94,7 +121,7 @@ def effective_rank(z: Float[Tensor, "N D"] | Numbers) -> float:
 def knn_accuracy(
     bank: Numbers, bank_labels: Any, queries: Numbers, labels: Any, *, protocol: KnnProtocol = "knn200"
 ) -> float:
-    """Return the kNN accuracy in percent, by the cosine of L2-normalised features in float32.
+    """Return the kNN accuracy in percent, by the cosine of L2-normalised features in float32 (arXiv:1805.01978).
 
     `knn200`: the min(200, N) nearest vote with weight e^{cos/0.1}. `knn10`: the min(10, N) nearest have one vote each;
     among classes with equal votes, the larger sum of cosines wins. Remaining ties go to the smaller label, so that the
@@ -110,6 +137,12 @@ def knn_accuracy(
     Raises:
         ValueError: the protocol is unknown; there are unknown labels (-1) or no images; or features are not finite or
             do not match.
+
+    Example:
+        >>> from cltools import knn_accuracy
+        >>> bank, classes = [[1, 0], [0.9, 0.1], [0, 1], [0.1, 0.9]], ["cat", "cat", "dog", "dog"]
+        >>> knn_accuracy(bank, classes, [[0.8, 0.2], [0.3, 0.7]], ["cat", "cat"])
+        50.0
     """
     queries, (bank_labels, labels) = as_rows("queries", queries), as_labels("labels", bank_labels, labels)
     check_labels(queries, labels, "queries")
@@ -208,6 +241,12 @@ def linear_probe(bank: Numbers, bank_labels: Any, queries: Numbers, labels: Any,
     Raises:
         ValueError: there are unknown labels (-1) or no images; features are not finite or do not match; or the penalty
             is below 0.
+
+    Example:
+        >>> from cltools import linear_probe
+        >>> bank, classes = [[1, 0], [0.9, 0.1], [0, 1], [0.1, 0.9]], ["cat", "cat", "dog", "dog"]
+        >>> linear_probe(bank, classes, [[0.8, 0.2], [0.3, 0.7]], ["cat", "cat"])
+        50.0
     """
     queries, (bank_labels, labels) = as_rows("queries", queries), as_labels("labels", bank_labels, labels)
     check_labels(queries, labels, "queries")

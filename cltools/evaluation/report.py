@@ -108,6 +108,14 @@ def evaluate(
         ValueError: a set, which is named, has no labels or no images; a protocol is unknown, or there is none; a
             protocol cannot use the encoder; or the sets number their classes differently.
         FloatingPointError: the training of a protocol diverged.
+
+    Example:
+        >>> import torch
+        >>> from cltools import evaluate, load_images
+        >>> train, test = load_images("digits", "train"), load_images("digits", "test")
+        >>> report = evaluate(torch.nn.Flatten(), train, test, protocols=["knn10"])  # of pixels, without any encoder
+        >>> report["test_images"], 95 < report["knn10"] < 100, len(report["per_class"]["knn10"])
+        (500, True, 10)
     """
     return predict(encoder, train, test, settings or EvaluationSettings(), protocols, recipes or Recipes()).report()
 

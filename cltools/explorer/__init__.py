@@ -42,6 +42,14 @@ def explore(
         TypeError: `snapshot` is not a snapshot (but a name, for example).
         ValueError: the snapshots cannot show the state, they are of different images, or a part is unknown.
         ModuleNotFoundError: the notebooks' libraries are not installed.
+
+    Example:
+        >>> from cltools import explore, load_snapshot
+        >>> explorer = explore(load_snapshot("shapes-moco"))  # a cell that ends with `explorer` shows it
+        >>> explorer.set(rule="RankBand", drop_closest=0.1, keep_within=0.5).rules[1].keep_within
+        0.5
+        >>> explorer.selection.negative_weight.sum()  # of the 1,500 keys of the anchor shown
+        tensor(600.)
     """
     from cltools.explorer.explorer import Explorer
 

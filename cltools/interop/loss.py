@@ -40,6 +40,15 @@ class ContrastiveLoss(nn.Module):
 
     The bank's tensors are buffers, saved in the `state_dict`, and follow the outputs to their device. Rules act at full
     strength; for a schedule assign `loss.negative_rule = rule.at(progress)`, and `positive_rule` likewise.
+
+    Example:
+        >>> import torch
+        >>> from cltools import ContrastiveLoss, RankBand
+        >>> loss = ContrastiveLoss(negative_rule=RankBand(by="anchor"), temperature=0.2, memory_bank_size=(64, 8))
+        >>> out0, out1 = torch.randn(2, 16, 8, requires_grad=True)  # of an encoder, for two views of 16 images
+        >>> loss(out0, out1).backward()
+        >>> loss.bank.queue.filled  # the backward pass has enqueued out1
+        16
     """
 
     def __init__(

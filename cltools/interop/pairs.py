@@ -43,9 +43,24 @@ def as_metric_learning_miner(
     Rules act at full strength; for a schedule create a miner with `rule.at(progress)`. The miner's `distance` is
     ignored.
 
+    Args:
+        positive_rule: rule that mines positives among rows with other labels.
+        negative_rule: rule that chooses the rows to keep.
+        temperature: temperature for rules that use forces, above 0.
+        generator: random generator for rules that draw.
+
     Raises:
         ValueError: a rule that pairs of indices cannot express, or a temperature that is not above 0.
         ModuleNotFoundError: pytorch-metric-learning is not installed.
+
+    Example:
+        >>> import torch
+        >>> from cltools import AugmentedView, RankBand, as_metric_learning_miner
+        >>> miner = as_metric_learning_miner(AugmentedView(), RankBand(drop_closest=0.25, keep_within=0.75))
+        >>> embeddings, labels = torch.randn(8, 4), torch.arange(4).repeat(2)  # two views of four images
+        >>> anchors, positives, anchors_again, negatives = miner(embeddings, labels)
+        >>> len(anchors), len(negatives)  # 8 anchors, with one positive and 4 negatives each
+        (8, 32)
     """
     temperature = check_temperature(temperature)
     remedy = "Rows with equal labels are never negatives of each other: use AllNegatives, and give classes as labels."
@@ -235,12 +250,25 @@ def mine_pairs(
         block: number of anchors compared at a time; None for about 8 million cosines.
         seed: seed of the draws of rules and `pick`.
 
+    Returns:
+        `pairs`, a DataFrame with columns "anchor", "key", "cosine", "band" and "weight", a row per pair, grouped by
+        anchor, closest first; and `report`, which says why candidates were dropped, and prints as a table.
+
     Raises:
         TypeError: rules in the wrong order, objects that are not rules, or inputs that are not arrays of numbers.
         ValueError: shapes that do not match; numbers that are not finite, or vectors of length 0; a rule that needs
             labels that are not given, that learns, or that makes negatives or estimates their mass, which pairs cannot
             express; an unknown `pick`.
         ModuleNotFoundError: pandas is not installed.
+
+    Example:
+        >>> from cltools import RankBand, mine_pairs
+        >>> corpus = [[0.96, 0.28], [0.8, 0.6], [0.6, 0.8], [0.28, 0.96], [0, 1], [-0.6, 0.8], [-0.8, 0.6], [-1, 0]]
+        >>> mined = mine_pairs([[1, 0]], [[0.96, -0.28]], corpus, negative_rule=RankBand(0.25, 0.75), negatives=3)
+        >>> mined.pairs[["anchor", "key", "band"]].values.tolist()
+        [[0, 2, 'potential'], [0, 3, 'potential'], [0, 4, 'potential']]
+        >>> mined.report.counts["hard"], mined.report.short
+        (2, 0)
     """
     positive_rule = AugmentedView() if positive_rule is None else positive_rule
     negative_rule = AllNegatives() if negative_rule is None else negative_rule

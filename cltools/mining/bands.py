@@ -30,15 +30,31 @@ SAMPLED = 16
 
 
 class Band(IntEnum):
-    """Why a key is, or is not, a negative of an anchor."""
+    """Why a key is, or is not, a negative of an anchor.
 
-    OWN = 0  # another view of the anchor's own image
-    EASY = 1  # below the band: hardly pushes
-    POTENTIAL = 2  # kept as a negative
-    HARD = 3  # above the band: a suspected false negative
-    MINED = 4  # taken as a positive
-    OTHER = 5  # dropped for a reason other than similarity (a random draw, an oracle)
-    SOFTENED = 6  # kept as a negative with a weight between 0 and 1
+    Example:
+        >>> from cltools import AugmentedView, Band, RankBand, select, similarities
+        >>> keys = [[0.96, 0.28], [0.8, 0.6], [0.6, 0.8], [0.28, 0.96], [0, 1], [-0.6, 0.8], [-0.8, 0.6], [-1, 0]]
+        >>> s = similarities([[1, 0]], [[0.96, -0.28]], keys, own=[[False] * 8])  # z·n is a key's first number
+        >>> chosen = select(s, AugmentedView(), RankBand(drop_closest=0.25, keep_within=0.5))
+        >>> [Band(code).name for code in chosen.band[0].tolist()]
+        ['HARD', 'HARD', 'POTENTIAL', 'POTENTIAL', 'EASY', 'EASY', 'EASY', 'EASY']
+    """
+
+    OWN = 0
+    """Another view of the anchor's own image."""
+    EASY = 1
+    """Below the band, where a key hardly pushes."""
+    POTENTIAL = 2
+    """Kept as a negative."""
+    HARD = 3
+    """Above the band, and so suspected to be a false negative."""
+    MINED = 4
+    """Taken as a positive."""
+    OTHER = 5
+    """Dropped for a reason other than similarity, such as a random draw or an oracle."""
+    SOFTENED = 6
+    """Kept as a negative with a weight between 0 and 1."""
 
 
 KEPT = (Band.POTENTIAL, Band.SOFTENED)

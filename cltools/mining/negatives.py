@@ -36,10 +36,7 @@ def closeness(s: Similarities, by: Closeness) -> Float[Tensor, "B K"]:
 
 
 class ByCloseness:
-    """Mixin for rules that read the closeness of keys, as defined by their field `by`.
-
-    It is neither a rule nor a dataclass: list it before the rule's base class, and declare the field in the rule.
-    """
+    """Mixin, like `Rescalable`, for rules that read the closeness of keys, as defined by their field `by`."""
 
     by: str
 
@@ -51,7 +48,15 @@ class ByCloseness:
 
 @dataclass(frozen=True)
 class AllNegatives(NegativeRule):
-    """Keep every key: SimCLR (arXiv:2002.05709) and MoCo (arXiv:1911.05722)."""
+    """Keep every key: SimCLR (arXiv:2002.05709) and MoCo (arXiv:1911.05722).
+
+    Example:
+        >>> from cltools import AllNegatives, AugmentedView, select, similarities
+        >>> keys = [[0.96, 0.28], [0.8, 0.6], [0.6, 0.8], [0.28, 0.96], [0, 1], [-0.6, 0.8], [-0.8, 0.6], [-1, 0]]
+        >>> s = similarities([[1, 0]], [[0.96, -0.28]], keys, own=[[False] * 8])  # z·n is a key's first number
+        >>> select(s, AugmentedView(), AllNegatives()).negative_weight
+        tensor([[1., 1., 1., 1., 1., 1., 1., 1.]])
+    """
 
     def judge(self, s: Similarities, context: Context) -> Codes:
         """Return POTENTIAL everywhere."""
@@ -63,6 +68,13 @@ class RankBand(ByCloseness, Moving, Rescalable, NegativeRule):
     """Keep keys by the rank of their closeness, dropping the very closest and the far ones: `potential`'s negatives.
 
     Our reconstruction of arXiv:2311.00358 from its abstract; with `by="anchor"` it is Ring (arXiv:2010.02037).
+
+    Example:
+        >>> from cltools import AugmentedView, RankBand, select, similarities
+        >>> keys = [[0.96, 0.28], [0.8, 0.6], [0.6, 0.8], [0.28, 0.96], [0, 1], [-0.6, 0.8], [-0.8, 0.6], [-1, 0]]
+        >>> s = similarities([[1, 0]], [[0.96, -0.28]], keys, own=[[False] * 8])  # z·n is a key's first number
+        >>> select(s, AugmentedView(), RankBand(drop_closest=0.25, keep_within=0.5)).negative_weight
+        tensor([[0., 0., 1., 1., 0., 0., 0., 0.]])
     """
 
     EDGES: ClassVar = ("drop_closest", "keep_within")
@@ -98,7 +110,15 @@ class RankBand(ByCloseness, Moving, Rescalable, NegativeRule):
 
 @dataclass(frozen=True)
 class CosineBand(ByCloseness, Moving, Rescalable, NegativeRule):
-    """Keep keys by their cosine: above ≤ cosine < below."""
+    """Keep keys by their cosine: above ≤ cosine < below.
+
+    Example:
+        >>> from cltools import AugmentedView, CosineBand, select, similarities
+        >>> keys = [[0.96, 0.28], [0.8, 0.6], [0.6, 0.8], [0.28, 0.96], [0, 1], [-0.6, 0.8], [-0.8, 0.6], [-1, 0]]
+        >>> s = similarities([[1, 0]], [[0.96, -0.28]], keys, own=[[False] * 8])  # z·n is a key's first number
+        >>> select(s, AugmentedView(), CosineBand(above=0.2, below=0.9, by="anchor")).negative_weight
+        tensor([[0., 1., 1., 1., 0., 0., 0., 0.]])
+    """
 
     EDGES: ClassVar = ("above", "below")
     ORDERED: ClassVar = EDGES
@@ -132,10 +152,17 @@ class CosineBand(ByCloseness, Moving, Rescalable, NegativeRule):
 class MarginBand(Moving, Rescalable, NegativeRule):
     """Keep keys by their margin to the positive: top − within ≤ z·n < top.
 
-    The top is z·z' − margin, or z·z' − (1 − relative)·|z·z'|; give exactly one of the two settings. A margin of 0 keeps
-    keys that are less similar to the anchor than its positive (semi-hard, arXiv:1503.03832 section 3.2); a negative
+    The top is z·z' − margin, or `z·z' − (1 − relative)·|z·z'|`; give exactly one of the two. A margin of 0 keeps keys
+    that are less similar to the anchor than its positive (semi-hard, arXiv:1503.03832 section 3.2); a negative
     margin keeps closer keys too. The relative form is TopK-PercPos (arXiv:2407.15831), with the sign corrected where
     z·z' is negative.
+
+    Example:
+        >>> from cltools import AugmentedView, MarginBand, select, similarities
+        >>> keys = [[0.96, 0.28], [0.8, 0.6], [0.6, 0.8], [0.28, 0.96], [0, 1], [-0.6, 0.8], [-0.8, 0.6], [-1, 0]]
+        >>> s = similarities([[1, 0]], [[0.96, -0.28]], keys, own=[[False] * 8])  # z·n is a key's first number
+        >>> select(s, AugmentedView(), MarginBand(margin=0.2, within=1.0)).negative_weight  # z·z' is 0.96
+        tensor([[0., 0., 1., 1., 1., 0., 0., 0.]])
     """
 
     EDGES: ClassVar = ("margin", "relative", "within")
@@ -170,7 +197,7 @@ class MarginBand(Moving, Rescalable, NegativeRule):
         return s.anchor_keys.detach() - s.anchor_positive.detach()[:, None]
 
     def top(self, s: Similarities) -> Float[Tensor, "B 1"]:
-        """Return the score from which a key is too hard: −margin, or −(1 − relative)·|z·z'|."""
+        """Return the score from which a key is too hard: −margin, or `−(1 − relative)·|z·z'|`."""
         positive = s.anchor_positive.detach()[:, None]
         if self.relative is not None:
             return (self.relative - 1) * positive.abs()
@@ -189,6 +216,13 @@ class RingNegatives(Moving, NegativeRule):
     With outer share o and inner share i the ranks (i·o·K, o·K] by z·n are kept; by default the closest 10 % without the
     closest tenth of these. The outer edge may shrink from `outer_from` over the first `anneal` of training, as the
     paper anneals it from 100 %.
+
+    Example:
+        >>> from cltools import AugmentedView, RingNegatives, select, similarities
+        >>> keys = [[0.96, 0.28], [0.8, 0.6], [0.6, 0.8], [0.28, 0.96], [0, 1], [-0.6, 0.8], [-0.8, 0.6], [-1, 0]]
+        >>> s = similarities([[1, 0]], [[0.96, -0.28]], keys, own=[[False] * 8])  # z·n is a key's first number
+        >>> select(s, AugmentedView(), RingNegatives(inner=0.25, outer=0.5)).negative_weight
+        tensor([[0., 1., 1., 1., 0., 0., 0., 0.]])
     """
 
     EDGES: ClassVar = ("outer",)
@@ -219,6 +253,13 @@ class SoftenedBand(ByCloseness, Moving, AllNegatives):
     A reconstruction of the margin on difficult pairs of arXiv:2501.01317, of which we know only the abstract. A margin
     of 0 is InfoNCE; a large one drops the band, as `RankBand(drop_closest=soften_within, keep_within=1)` does if
     `skip_closest` is 0.
+
+    Example:
+        >>> from cltools import AugmentedView, SoftenedBand, select, similarities
+        >>> keys = [[0.96, 0.28], [0.8, 0.6], [0.6, 0.8], [0.28, 0.96], [0, 1], [-0.6, 0.8], [-0.8, 0.6], [-1, 0]]
+        >>> s = similarities([[1, 0]], [[0.96, -0.28]], keys, own=[[False] * 8])  # z·n is a key's first number
+        >>> select(s, AugmentedView(), SoftenedBand(margin=0.2, soften_within=0.25), temperature=0.2).negative_weight
+        tensor([[0.3679, 0.3679, 1.0000, 1.0000, 1.0000, 1.0000, 1.0000, 1.0000]])
     """
 
     EDGES: ClassVar = ("margin", "skip_closest", "soften_within")
@@ -254,6 +295,13 @@ class CancelFalseNegatives(ByCloseness, NegativeRule):
     """Drop keys that are among the k closest *and* close enough: FNC's elimination (arXiv:2011.11765).
 
     FNC's attraction is `NearestKeys(10, weighting="uniform", augmented_share=None, min_cosine=0.7, by="either")`.
+
+    Example:
+        >>> from cltools import AugmentedView, CancelFalseNegatives, select, similarities
+        >>> keys = [[0.96, 0.28], [0.8, 0.6], [0.6, 0.8], [0.28, 0.96], [0, 1], [-0.6, 0.8], [-0.8, 0.6], [-1, 0]]
+        >>> s = similarities([[1, 0]], [[0.96, -0.28]], keys, own=[[False] * 8])  # z·n is a key's first number
+        >>> select(s, AugmentedView(), CancelFalseNegatives(k=4, min_cosine=0.7)).negative_weight
+        tensor([[0., 0., 1., 1., 1., 1., 1., 1.]])
     """
 
     k: Annotated[int, "a whole number of at least 1"] = 10
@@ -278,6 +326,13 @@ class DifficultAnchors(ByCloseness, AllNegatives):
     which leaves difficult images out; we know only the abstract. An anchor is difficult if more than
     m = floor(tolerated·K + ½) of its keys, neither own nor mined, have a cosine of at least `min_cosine`. With
     `anchor_weight=1` it is InfoNCE.
+
+    Example:
+        >>> from cltools import AugmentedView, DifficultAnchors, select, similarities
+        >>> keys = [[0.96, 0.28], [0.8, 0.6], [0.6, 0.8], [0.28, 0.96], [0, 1], [-0.6, 0.8], [-0.8, 0.6], [-1, 0]]
+        >>> s = similarities([[1, 0], [0, -1]], [[1, 0], [0, -1]], keys, own=[[False] * 8] * 2)
+        >>> select(s, AugmentedView(), DifficultAnchors(tolerated=0.125)).anchor_weight  # close to 2 keys and to none
+        tensor([0., 1.])
     """
 
     min_cosine: Annotated[float, "between -1 and 1"] = 0.7
@@ -298,7 +353,16 @@ class DifficultAnchors(ByCloseness, AllNegatives):
 
 @dataclass(frozen=True)
 class Debiased(AllNegatives):
-    """Subtract the expected share of false negatives from the negatives' mass: debiased (arXiv:2007.00224, eq. 8)."""
+    """Subtract the expected share of false negatives from the negatives' mass: debiased (arXiv:2007.00224, eq. 8).
+
+    Example:
+        >>> from cltools import AllNegatives, AugmentedView, Debiased, negative_mass, select, similarities, terms
+        >>> keys = [[0.96, 0.28], [0.8, 0.6], [0.6, 0.8], [0.28, 0.96], [0, 1], [-0.6, 0.8], [-0.8, 0.6], [-1, 0]]
+        >>> s = similarities([[1, 0]], [[0.96, -0.28]], keys, own=[[False] * 8])  # z·n is a key's first number
+        >>> chosen = [select(s, AugmentedView(), rule) for rule in (AllNegatives(), Debiased(tau_plus=0.1))]
+        >>> [round(float(negative_mass(**terms(s, each), temperature=0.5)[0]), 2) for each in chosen]  # logs
+        [2.92, 2.67]
+    """
 
     tau_plus: Annotated[float, "at least 0 and below 1"] = 0.1
     """Assumed share of false negatives; 0 corrects nothing. 1/classes where classes are balanced."""
@@ -313,6 +377,15 @@ class HardnessWeighted(AllNegatives):
     """Weight hard negatives more, and subtract the expected false ones: HCL (arXiv:2010.04592, eq. 4).
 
     The weights e^{βs} are detached by default; in the published code the gradient flows through them.
+
+    Example:
+        >>> from cltools import AugmentedView, HardnessWeighted, info_nce_gradients, select, similarities, terms
+        >>> keys = [[0.96, 0.28], [0.8, 0.6], [0.6, 0.8], [0.28, 0.96], [0, 1], [-0.6, 0.8], [-0.8, 0.6], [-1, 0]]
+        >>> s = similarities([[1, 0]], [[0.96, -0.28]], keys, own=[[False] * 8])  # z·n is a key's first number
+        >>> chosen = select(s, AugmentedView(), HardnessWeighted(beta=2, tau_plus=0))
+        >>> push = info_nce_gradients(**terms(s, chosen), temperature=0.5)[1]
+        >>> [round(share, 2) for share in (push / push.sum())[0].tolist()]  # beta=0: 0.37, 0.27, 0.18, 0.09, …
+        [0.66, 0.25, 0.08, 0.01, 0.0, 0.0, 0.0, 0.0]
     """
 
     beta: Annotated[float, "at least 0 and finite"] = 1.0
@@ -342,6 +415,13 @@ class MixedNegatives(AllNegatives):
     From the `hardest` kept keys by z·n it makes `pairs` mixtures of two, norm(a·n_i + (1−a)·n_j) with a uniform in
     (0, 1), and `with_anchor` mixtures of one with the anchor, norm(b·z + (1−b)·n_i) with b uniform in (0, ½). Own and
     mined keys are not mixed. An anchor that keeps no key gets its antipode −z, which pushes least.
+
+    Example:
+        >>> from cltools import AugmentedView, MixedNegatives, select, similarities
+        >>> keys = [[0.96, 0.28], [0.8, 0.6], [0.6, 0.8], [0.28, 0.96], [0, 1], [-0.6, 0.8], [-0.8, 0.6], [-1, 0]]
+        >>> s = similarities([[1, 0]], [[0.96, -0.28]], keys, own=[[False] * 8])  # z·n is a key's first number
+        >>> select(s, AugmentedView(), MixedNegatives(hardest=3, pairs=4, with_anchor=2)).synthetic.shape  # [B, S, d]
+        torch.Size([1, 6, 2])
     """
 
     hardest: Annotated[int, "a whole number of at least 1"] = 256
@@ -390,7 +470,15 @@ class MixedNegatives(AllNegatives):
 
 @dataclass(frozen=True)
 class RandomNegatives(Moving, Rescalable, NegativeRule):
-    """Keep a random share of the keys: a control that matches a band's number of negatives, but not its choice."""
+    """Keep a random share of the keys: a control that matches a band's number of negatives, but not its choice.
+
+    Example:
+        >>> from cltools import AugmentedView, RandomNegatives, select, similarities
+        >>> keys = [[0.96, 0.28], [0.8, 0.6], [0.6, 0.8], [0.28, 0.96], [0, 1], [-0.6, 0.8], [-0.8, 0.6], [-1, 0]]
+        >>> s = similarities([[1, 0]], [[0.96, -0.28]], keys, own=[[False] * 8])  # z·n is a key's first number
+        >>> select(s, AugmentedView(), RandomNegatives(share=0.25)).negative_weight.sum(1)
+        tensor([2.])
+    """
 
     EDGES: ClassVar = ("share",)
 
@@ -412,7 +500,15 @@ class RandomNegatives(Moving, Rescalable, NegativeRule):
 
 @dataclass(frozen=True)
 class OracleNegatives(Rescalable, NegativeRule):
-    """Drop all keys of the anchor's class, or a share, like a perfect or partial detector. Reads labels: a control."""
+    """Drop all keys of the anchor's class, or a share, like a perfect or partial detector. Reads labels: a control.
+
+    Example:
+        >>> from cltools import AugmentedView, OracleNegatives, select, similarities
+        >>> keys = [[0.96, 0.28], [0.8, 0.6], [0.6, 0.8], [0.28, 0.96], [0, 1], [-0.6, 0.8], [-0.8, 0.6], [-1, 0]]
+        >>> s = similarities([[1, 0]], [[0.96, -0.28]], keys, own=[[False] * 8], same_class=[[True, False] * 4])
+        >>> select(s, AugmentedView(), OracleNegatives()).negative_weight
+        tensor([[0., 1., 0., 1., 0., 1., 0., 1.]])
+    """
 
     share: Annotated[float, "a number between 0 and 1"] = 1.0
     """Share of the same-class keys that is dropped; below 1 each is dropped at random with this probability."""
@@ -434,16 +530,23 @@ class LearnedThreshold(NegativeRule):
     """Drop the keys above a threshold λ that is learned per image: GloFND (arXiv:2502.20612).
 
     After each step Adam updates λ by the gradient α − (share of the keys with z·n > λ), averaged over the image's
-    anchors, so that λ converges to where a share α of all the keys seen by the image lies above it.
-    `RankBand(drop_closest=alpha, keep_within=1, by="anchor")` drops the same share of each queue separately and
-    remembers nothing. Each image starts with a λ above every cosine; for images missing from the state nothing is
-    dropped. α = 0 is InfoNCE.
+    anchors, so that λ converges to where a share α of all the keys seen by the image lies above it. An image starts
+    with a λ above every cosine, and nothing is dropped for an image that is missing from the state. α = 0 is InfoNCE;
+    `RankBand(drop_closest=alpha, keep_within=1, by="anchor")` drops the same share of each queue and remembers nothing.
 
     Differs from the published code: anchors are compared with the queue if there is one; the share counts all K keys,
     theirs only keys that are not own; the bias correction counts the image's updates, theirs counts epochs; the
-    learning rate is 0.05, their default for images with texts, while theirs for images alone is 0.01; and steps are
-    divided by the largest second moment so far (AMSGrad), because Adam's steps grow again as gradients vanish, so that
-    thresholds would keep moving even when the embeddings do not.
+    learning rate is 0.05, theirs for images with texts (for images alone it is 0.01); and steps are divided by the
+    largest second moment so far (AMSGrad): with Adam's, thresholds would keep moving when the embeddings do not.
+
+    Example:
+        >>> import torch
+        >>> from cltools import AugmentedView, LearnedThreshold, select, similarities
+        >>> keys = [[0.96, 0.28], [0.8, 0.6], [0.6, 0.8], [0.28, 0.96], [0, 1], [-0.6, 0.8], [-0.8, 0.6], [-1, 0]]
+        >>> s = similarities([[1, 0]], [[1, 0]], keys, own=[[False] * 8], ids=([7], range(8)))
+        >>> state = {"ids": torch.tensor([7]), "threshold": torch.tensor([0.5])}  # what image 7 has learned
+        >>> select(s, AugmentedView(), LearnedThreshold(), state=state).negative_weight
+        tensor([[0., 0., 0., 1., 1., 1., 1., 1.]])
     """
 
     alpha: Annotated[float, "at least 0 and below 1"] = 0.01

@@ -22,7 +22,15 @@ ROUNDING = 1e-6
 
 @dataclass(frozen=True)
 class AugmentedView(PositiveRule):
-    """Mine nothing: the augmented view is the only positive."""
+    """Mine nothing: the augmented view is the only positive.
+
+    Example:
+        >>> from cltools import AllNegatives, AugmentedView, select, similarities
+        >>> keys = [[0.96, 0.28], [0.8, 0.6], [0.6, 0.8], [0.28, 0.96], [0, 1], [-0.6, 0.8], [-0.8, 0.6], [-1, 0]]
+        >>> s = similarities([[1, 0]], [[0.96, -0.28]], keys, own=[[False] * 8])  # z·n is a key's first number
+        >>> select(s, AugmentedView(), AllNegatives()).positive_weight
+        tensor([[1.]])
+    """
 
     def __post_init__(self) -> None:
         """Refuse settings of a warm-up, since nothing is mined."""
@@ -44,9 +52,19 @@ class AugmentedView(PositiveRule):
 class NearestKeys(ByCloseness, PositiveRule):
     """Take the k closest keys, gate them, and split the weight 1 − `augmented_share` among those accepted.
 
-    In parentheses: the method that a setting comes from. Our reconstruction of `potential` takes the keys
-    closest to the positive, accepts those with at least the mean softmax weight, and weights these by a softmax. Own
-    keys are never accepted; where no key is accepted, the augmented view has weight 1.
+    In parentheses: the method that a setting comes from. `potential`, our reconstruction of arXiv:2311.00358 from its
+    abstract, takes the keys closest to the positive, accepts those with at least the mean softmax weight, and weights
+    these by a softmax. Own keys are never accepted; where no key is accepted, the augmented view has weight 1.
+
+    Example:
+        >>> from cltools import AllNegatives, NearestKeys, select, similarities
+        >>> keys = [[0.96, 0.28], [0.8, 0.6], [0.6, 0.8], [0.28, 0.96], [0, 1], [-0.6, 0.8], [-0.8, 0.6], [-1, 0]]
+        >>> s = similarities([[1, 0]], [[0.96, -0.28]], keys, own=[[False] * 8])  # z·n is a key's first number
+        >>> chosen = select(s, NearestKeys(k=2, weighting="uniform", augmented_share=0.5), AllNegatives())
+        >>> chosen.positive_weight  # of the augmented view, and of two keys, which are no longer negatives
+        tensor([[0.5000, 0.2500, 0.2500]])
+        >>> chosen.negative_weight
+        tensor([[0., 0., 1., 1., 1., 1., 1., 1.]])
     """
 
     k: Annotated[int, "a whole number of at least 1", "For every key: EveryKey()."] = 5
@@ -101,7 +119,16 @@ class NearestKeys(ByCloseness, PositiveRule):
 
 @dataclass(frozen=True)
 class EveryKey(PositiveRule):
-    """Make every key a soft positive, weighted by a softmax of its cosine with the positive: SCE (arXiv:2111.14585)."""
+    """Make every key a soft positive, weighted by a softmax of its cosine with the positive: SCE (arXiv:2111.14585).
+
+    Example:
+        >>> from cltools import AllNegatives, EveryKey, select, similarities
+        >>> keys = [[0.96, 0.28], [0.8, 0.6], [0.6, 0.8], [0.28, 0.96], [0, 1], [-0.6, 0.8], [-0.8, 0.6], [-1, 0]]
+        >>> s = similarities([[1, 0]], [[0.96, -0.28]], keys, own=[[False] * 8])  # z·n is a key's first number
+        >>> chosen = select(s, EveryKey(temperature=0.5, augmented_share=0.5), AllNegatives())
+        >>> [round(weight, 2) for weight in chosen.positive_weight[0].tolist()]  # the augmented view first
+        [0.5, 0.21, 0.13, 0.08, 0.04, 0.02, 0.01, 0.01, 0.01]
+    """
 
     temperature: Annotated[float, "above 0, a number from 1e-6 to 1e6"] = 0.05
     """Temperature of the softmax."""
@@ -125,6 +152,15 @@ class OraclePositives(PositiveRule):
     With every key of the class (`k=None`) and `augmented_share=None`, in the form "out", it is SupCon
     (arXiv:2004.11362, eq. 2). An anchor with too few keys of either kind mines fewer; without any, the augmented view
     has weight 1.
+
+    Example:
+        >>> from cltools import AllNegatives, OraclePositives, select, similarities
+        >>> keys = [[0.96, 0.28], [0.8, 0.6], [0.6, 0.8], [0.28, 0.96], [0, 1], [-0.6, 0.8], [-0.8, 0.6], [-1, 0]]
+        >>> same = [[False] * 6 + [True] * 2]  # the two farthest keys have the anchor's class
+        >>> s = similarities([[1, 0]], [[0.96, -0.28]], keys, own=[[False] * 8], same_class=same)
+        >>> chosen = select(s, OraclePositives(k=2), AllNegatives())
+        >>> chosen.positive_index.sort().values
+        tensor([[6, 7]])
     """
 
     k: Annotated[int | None, "a whole number of at least 1", "Give k=None for every key of the class."] = 5

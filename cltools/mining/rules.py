@@ -41,6 +41,14 @@ class Context:
         temperature: temperature of the loss.
         generator: random generator for rules that draw; None for torch's default.
         state: state of a learning rule; None if there is none, as for embeddings without a saved training state.
+
+    Example:
+        >>> from cltools import Context, CosineBand, similarities
+        >>> keys = [[0.96, 0.28], [0.8, 0.6], [0.6, 0.8], [0.28, 0.96], [0, 1], [-0.6, 0.8], [-0.8, 0.6], [-1, 0]]
+        >>> s = similarities([[1, 0]], [[0.96, -0.28]], keys, own=[[False] * 8])  # z·n is a key's first number
+        >>> context = Context(eligible=~s.own, temperature=0.2)
+        >>> CosineBand(above=0.2, below=0.9, by="anchor").judge(s, context)  # 3 is HARD, 2 POTENTIAL and 1 EASY
+        tensor([[3, 2, 2, 2, 1, 1, 1, 1]], dtype=torch.int8)
     """
 
     eligible: Tensor
@@ -54,9 +62,18 @@ class Estimate(Settings):
     """How the negatives' mass is estimated from the kept ones (`cltools.losses.negative_mass`).
 
     Attributes:
-        beta: tilt towards similar negatives (HCL, arXiv:2010.04592); 0 is none.
-        tau_plus: assumed share of false negatives (debiased, arXiv:2007.00224); 0 corrects nothing.
+        beta: tilt towards similar negatives, at least 0 (HCL, arXiv:2010.04592, eq. 4); 0 is none.
+        tau_plus: assumed share of false negatives, in [0, 1) (debiased, arXiv:2007.00224, eq. 8); 0 corrects nothing.
         detach: detach the tilt, so that no gradient flows through it.
+
+    Example:
+        >>> from cltools import Estimate, negative_mass
+        >>> for estimate in Estimate(), Estimate(beta=1.0), Estimate(tau_plus=0.1):
+        ...     log_mass, _ = negative_mass([[0.9]], [[0.8, 0.2, -0.4]], temperature=0.5, estimate=estimate)
+        ...     print(round(float(log_mass), 2))
+        1.93
+        2.46
+        1.73
     """
 
     beta: Annotated[float, "at least 0 and finite"] = 0.0
@@ -76,6 +93,13 @@ class Rule(Settings):
         """The optional fields of `Similarities` that are read: "positive_keys", "same_class", "vectors", "ids".
 
         Other optional fields are not computed, and reading one is an error. A class may set `reads = frozenset({…})`.
+
+        Example:
+            >>> from cltools import OracleNegatives, RankBand
+            >>> RankBand(by="positive").reads, RankBand(by="anchor").reads
+            (frozenset({'positive_keys'}), frozenset())
+            >>> OracleNegatives().reads
+            frozenset({'same_class'})
         """
         return READS_NOTHING
 
@@ -86,6 +110,24 @@ class NegativeRule(Rule):
 
     A rule that learns during training defines `new_state`, `measure` and `learn`: `judge` and `measure` only read the
     state (`Context.state`), and `learn` changes it once per step, after the backward pass.
+
+    Raises:
+        TypeError: a class defines a method of the other kind of rule, or a hook with other arguments.
+        ValueError: a setting is outside the limits that its type states.
+
+    Example:
+        >>> from dataclasses import dataclass
+        >>> import torch
+        >>> from cltools import AugmentedView, Band, NegativeRule, select, similarities
+        >>> @dataclass(frozen=True)
+        ... class FartherThan(NegativeRule):
+        ...     cosine: float = 0.7
+        ...     def judge(self, s, context):
+        ...         return torch.where(s.anchor_keys < self.cosine, Band.POTENTIAL, Band.HARD).to(torch.int8)
+        >>> keys = [[0.96, 0.28], [0.8, 0.6], [0.6, 0.8], [0.28, 0.96], [0, 1], [-0.6, 0.8], [-0.8, 0.6], [-1, 0]]
+        >>> s = similarities([[1, 0]], [[0.96, -0.28]], keys, own=[[False] * 8])  # z·n is a key's first number
+        >>> select(s, AugmentedView(), FartherThan(0.5)).negative_weight
+        tensor([[0., 0., 0., 1., 1., 1., 1., 1.]])
     """
 
     softens: ClassVar[bool] = False
@@ -97,38 +139,134 @@ class NegativeRule(Rule):
         _check_methods(cls, NegativeRule, FOR_NEGATIVES, foreign=FOR_POSITIVES)
 
     def at(self, progress: float) -> "NegativeRule":
-        """Return the rule in force at this share of training, with schedules resolved."""
+        """Return the rule in force at this share of training, with schedules resolved.
+
+        Example:
+            >>> from cltools import RankBand
+            >>> rule = RankBand(keep_within_from=1.0, keep_within=0.5, anneal=0.5)  # moves until half of training
+            >>> [rule.at(progress).keep_within for progress in (0.0, 0.25, 1.0)]
+            [1.0, 0.75, 0.5]
+        """
         return self
 
     def judge(self, s: Similarities, context: Context) -> Int8[Tensor, "B K"]:
-        """Return the code of each key: EASY, POTENTIAL, HARD or OTHER. `select` assigns those of own and mined keys.
+        """Return the code of each key, int8 [B, K]: EASY, POTENTIAL, HARD or OTHER of `Band`.
 
-        As in all hooks of a rule, a row must not depend on the other anchors: they may be in another chunk.
+        `select` assigns the codes of own and mined keys, whatever is returned for these. As in all hooks of a rule, a
+        row must not depend on the other anchors: they may be in another chunk.
+
+        Args:
+            s: the cosines, and those optional fields that the rule `reads`.
+            context: which keys are eligible, the temperature, the generator of draws, and the state.
+
+        Raises:
+            ValueError: the class does not define this method.
+
+        Example:
+            >>> from cltools import Context, MarginBand, similarities
+            >>> keys = [[0.96, 0.28], [0.8, 0.6], [0.6, 0.8], [0.28, 0.96], [0, 1], [-0.6, 0.8], [-0.8, 0.6], [-1, 0]]
+            >>> s = similarities([[1, 0]], [[0.96, -0.28]], keys, own=[[False] * 8])  # z·n is a key's first number
+            >>> MarginBand(margin=0.2).judge(s, Context(~s.own, temperature=0.2))  # 3 is HARD, 2 POTENTIAL
+            tensor([[3, 3, 2, 2, 2, 2, 2, 2]], dtype=torch.int8)
         """
         raise chooses_nothing(self, "judge")
 
     def weigh(self, s: Similarities, kept: Bool[Tensor, "B K"], context: Context) -> Float[Tensor, "B K"] | None:
-        """Return weights of the kept keys; None for ones."""
+        """Return the weights [B, K] of the keys, of which those of kept keys count; None for ones.
+
+        Args:
+            s: as in `judge`.
+            kept: bool [B, K], true where the code is POTENTIAL. A kept key whose weight is 0 is dropped.
+            context: as in `judge`.
+
+        Example:
+            >>> from dataclasses import dataclass
+            >>> from cltools import AllNegatives, AugmentedView, select, similarities
+            >>> @dataclass(frozen=True)
+            ... class ByDistance(AllNegatives):
+            ...     def weigh(self, s, kept, context):
+            ...         return 1 - s.anchor_keys.detach()
+            >>> keys = [[0.96, 0.28], [0.8, 0.6], [0.6, 0.8], [0.28, 0.96], [0, 1], [-0.6, 0.8], [-0.8, 0.6], [-1, 0]]
+            >>> s = similarities([[1, 0]], [[0.96, -0.28]], keys, own=[[False] * 8])  # z·n is a key's first number
+            >>> select(s, AugmentedView(), ByDistance()).negative_weight
+            tensor([[0.0400, 0.2000, 0.4000, 0.7200, 1.0000, 1.6000, 1.8000, 2.0000]])
+        """
         return None
 
     def synthesise(self, s: Similarities, kept: Bool[Tensor, "B K"], context: Context) -> Float[Tensor, "B S d"] | None:
-        """Return synthetic negatives of unit length; None for none."""
+        """Return synthetic negatives [B, S, d] of unit length; None for none. The arguments are those of `weigh`.
+
+        Example:
+            >>> from dataclasses import dataclass
+            >>> from torch.nn.functional import normalize
+            >>> from cltools import AllNegatives, AugmentedView, select, similarities
+            >>> @dataclass(frozen=True)
+            ... class WithAntipode(AllNegatives):
+            ...     reads = frozenset({"vectors"})
+            ...     def synthesise(self, s, kept, context):
+            ...         return normalize(-s.vectors[0], dim=1)[:, None]  # −z, of unit length also after half precision
+            >>> s = similarities([[0.6, 0.8]], [[0.8, 0.6]], [[0, 1], [1, 0]], own=[[False, False]])
+            >>> select(s, AugmentedView(), WithAntipode()).synthetic
+            tensor([[[-0.6000, -0.8000]]])
+        """
         return None
 
     def estimate(self) -> Estimate:
-        """Return how the negatives' mass is estimated."""
+        """Return how the negatives' mass is estimated; the default is their weighted sum.
+
+        Example:
+            >>> from cltools import AllNegatives, HardnessWeighted
+            >>> AllNegatives().estimate()
+            Estimate(beta=0.0, tau_plus=0.0, detach=True)
+            >>> HardnessWeighted(beta=2.0, tau_plus=0.1).estimate()
+            Estimate(beta=2.0, tau_plus=0.1, detach=True)
+        """
         return NEUTRAL
 
     def weigh_anchors(self, s: Similarities, context: Context) -> Float[Tensor, " B"] | None:
-        """Return the weight of each anchor in the mean of the loss, at least 0; None for equal weights."""
+        """Return the weight of each anchor in the mean of the loss, float32 [B], at least 0; None for equal weights.
+
+        Example:
+            >>> from dataclasses import dataclass
+            >>> from cltools import AllNegatives, AugmentedView, select, similarities
+            >>> @dataclass(frozen=True)
+            ... class OnlyAlikeViews(AllNegatives):
+            ...     def weigh_anchors(self, s, context):
+            ...         return (s.anchor_positive.detach() > 0.5).float()
+            >>> s = similarities([[0.6, 0.8], [0, 1]], [[0.8, 0.6], [1, 0]], [[1, 0]], own=[[False], [False]])
+            >>> select(s, AugmentedView(), OnlyAlikeViews()).anchor_weight  # z·z' is 0.96 and 0
+            tensor([1., 0.])
+        """
         return None
 
     def new_state(self, ids: Int[Tensor, " N"], device: torch.device) -> State | None:
-        """Return the initial state for training images with these ids; None for a rule that does not learn."""
+        """Return the initial state, tensors by name, for N training images; None for a rule that does not learn.
+
+        Args:
+            ids: int64 [N], ids of the training images.
+            device: device of the state.
+
+        Example:
+            >>> import torch
+            >>> from cltools import LearnedThreshold
+            >>> state = LearnedThreshold().new_state(torch.tensor([7, 3]), torch.device("cpu"))
+            >>> state["ids"], state["threshold"]
+            (tensor([3, 7]), tensor([1.0010, 1.0010]))
+        """
         return None
 
     def measure(self, s: Similarities, context: Context) -> Float[Tensor, " B"] | None:
-        """Return the statistic that `learn` uses, one number per anchor; None for none."""
+        """Return the statistic that `learn` uses, float32 [B], a number per anchor; None for none.
+
+        Example:
+            >>> import torch
+            >>> from cltools import AugmentedView, LearnedThreshold, select, similarities
+            >>> keys = [[0.96, 0.28], [0.8, 0.6], [0.6, 0.8], [0.28, 0.96], [0, 1], [-0.6, 0.8], [-0.8, 0.6], [-1, 0]]
+            >>> s = similarities([[1, 0]], [[1, 0]], keys, own=[[False] * 8], ids=([7], range(8)))
+            >>> state = {"ids": torch.tensor([7]), "threshold": torch.tensor([0.5])}
+            >>> select(s, AugmentedView(), LearnedThreshold(), state=state).measured  # 3 of 8 keys lie above
+            tensor([0.3750])
+        """
         return None
 
     def learn(self, state: State, ids: Int[Tensor, " B"], measured: Float[Tensor, " B"]) -> None:
@@ -136,8 +274,17 @@ class NegativeRule(Rule):
 
         Args:
             state: the state, from `new_state`.
-            ids: ids of the batch's images on all ranks, each once.
-            measured: the mean of `measure` over each image's anchors.
+            ids: int64, ids of the batch's images on all ranks, each once.
+            measured: float32, the mean of `measure` over each image's anchors.
+
+        Example:
+            >>> import torch
+            >>> from cltools import LearnedThreshold
+            >>> rule = LearnedThreshold(alpha=0.1)
+            >>> state = rule.new_state(torch.tensor([3, 7]), torch.device("cpu"))
+            >>> rule.learn(state, torch.tensor([3]), torch.tensor([0.0]))  # nothing lies above, so the threshold sinks
+            >>> state["threshold"]
+            tensor([0.9510, 1.0010])
         """
 
 
@@ -152,6 +299,13 @@ class Mined:
     Attributes:
         index: int64 [B, P], the keys that are candidates; no key twice in a row of the matrix.
         weight: float32 [B, 1+P], rows sum to 1; column 0 is the augmented view. An own key has weight 0.
+
+    Example:
+        >>> from cltools import Context, NearestKeys, similarities
+        >>> keys = [[0.96, 0.28], [0.8, 0.6], [0.6, 0.8], [0.28, 0.96], [0, 1], [-0.6, 0.8], [-0.8, 0.6], [-1, 0]]
+        >>> s = similarities([[1, 0]], [[0.96, -0.28]], keys, own=[[False] * 8])  # z·n is a key's first number
+        >>> NearestKeys(k=2, skip=1, weighting="uniform").mine(s, Context(~s.own, temperature=0.2))
+        Mined(index=tensor([[1, 2]]), weight=tensor([[0.5000, 0.2500, 0.2500]]))
     """
 
     index: Tensor
@@ -163,6 +317,26 @@ class PositiveRule(Rule):
     """Base class of rules that mine positives besides the augmented view and weight them; a rule must define `mine`.
 
     This class implements the warm-up: before `start` nothing is mined, then the mined weight grows linearly.
+
+    Raises:
+        TypeError: a class defines a method of the other kind of rule, or a hook with other arguments.
+        ValueError: a setting is outside the limits that its type states.
+
+    Example:
+        >>> from dataclasses import dataclass
+        >>> import torch
+        >>> from cltools import AllNegatives, Mined, PositiveRule, select, similarities
+        >>> @dataclass(frozen=True)
+        ... class Nearest(PositiveRule):
+        ...     def mine(self, s, context):
+        ...         index = s.anchor_keys.masked_fill(s.own, -2).argmax(1, keepdim=True)
+        ...         mined = 0.2 * ~s.own.gather(1, index)  # 0 for an own key, which is taken if there is no other
+        ...         return Mined(index, torch.cat([1 - mined, mined], dim=1))
+        >>> keys = [[0.96, 0.28], [0.8, 0.6], [0.6, 0.8], [0.28, 0.96], [0, 1], [-0.6, 0.8], [-0.8, 0.6], [-1, 0]]
+        >>> s = similarities([[1, 0]], [[0.96, -0.28]], keys, own=[[False] * 8])  # z·n is a key's first number
+        >>> chosen = select(s, Nearest(), AllNegatives())
+        >>> chosen.positive_index, chosen.positive_weight
+        (tensor([[0]]), tensor([[0.8000, 0.2000]]))
     """
 
     start: Annotated[float, "a number between 0 and 1"] = field(default=0.1, kw_only=True)
@@ -178,12 +352,35 @@ class PositiveRule(Rule):
         _check_methods(cls, PositiveRule, FOR_POSITIVES, foreign=FOR_NEGATIVES)
 
     def at(self: "P", progress: float) -> "P":
-        """Return the rule in force at this share of training, with `start` and `ramp` resolved into `strength`."""
+        """Return the rule in force at this share of training, with `start` and `ramp` resolved into `strength`.
+
+        Example:
+            >>> from cltools import NearestKeys
+            >>> rule = NearestKeys(start=0.25, ramp=0.5)
+            >>> [rule.at(progress).strength for progress in (0.0, 0.5, 1.0)]
+            [0.0, 0.5, 1.0]
+        """
         grown = 1.0 if self.ramp == 0 else min(1.0, (progress - self.start) / self.ramp)
         return replace(self, start=0.0, ramp=0.0, strength=self.strength * grown if progress >= self.start else 0.0)
 
     def mine(self, s: Similarities, context: Context) -> Mined:
-        """Return candidates and the weights of the augmented view and of each candidate, at full strength."""
+        """Return candidates and the weights of the augmented view and of each candidate, at full strength.
+
+        Args:
+            s: the cosines, and those optional fields that the rule `reads`.
+            context: which keys are eligible, the temperature, and the generator of draws.
+
+        Raises:
+            ValueError: the class does not define this method.
+
+        Example:
+            >>> from cltools import Context, OraclePositives, similarities
+            >>> keys = [[0.96, 0.28], [0.8, 0.6], [0.6, 0.8], [0.28, 0.96], [0, 1], [-0.6, 0.8], [-0.8, 0.6], [-1, 0]]
+            >>> s = similarities([[1, 0]], [[0.96, -0.28]], keys, own=[[False] * 8], same_class=[[False] * 7 + [True]])
+            >>> mined = OraclePositives(k=1).mine(s, Context(~s.own, temperature=0.2))
+            >>> mined.index, mined.weight
+            (tensor([[7]]), tensor([[0.5000, 0.5000]]))
+        """
         raise chooses_nothing(self, "mine")
 
 

@@ -31,6 +31,16 @@ class Selection:
         estimate: how the negatives' mass is estimated.
         anchor_weight: float32 [B], weight of each anchor in the mean of the loss; None for equal weights.
         measured: float32 [B], the statistic from which a learning rule learns; None if nothing is learned.
+
+    Example:
+        >>> from cltools import NearestKeys, RankBand, select, similarities
+        >>> keys = [[0.96, 0.28], [0.8, 0.6], [0.6, 0.8], [0.28, 0.96], [0, 1], [-0.6, 0.8], [-0.8, 0.6], [-1, 0]]
+        >>> s = similarities([[1, 0]], [[0.96, -0.28]], keys, own=[[False] * 8])  # z·n is a key's first number
+        >>> chosen = select(s, NearestKeys(k=1), RankBand(drop_closest=0.25, keep_within=0.5))
+        >>> chosen.positive_index, chosen.positive_weight
+        (tensor([[0]]), tensor([[0.5000, 0.5000]]))
+        >>> chosen.negative_weight
+        tensor([[0., 0., 1., 1., 0., 0., 0., 0.]])
     """
 
     positive_index: Tensor
@@ -67,6 +77,14 @@ def select(
         TypeError: rules in the wrong order, or objects that are not rules.
         ValueError: a temperature that is not above 0; similarities that lack a field that a rule reads; a rule that
             reads a field without declaring it, or that returns anything but codes and weights.
+
+    Example:
+        >>> from cltools import NearestKeys, RankBand, select, similarities
+        >>> keys = [[0.96, 0.28], [0.8, 0.6], [0.6, 0.8], [0.28, 0.96], [0, 1], [-0.6, 0.8], [-0.8, 0.6], [-1, 0]]
+        >>> s = similarities([[1, 0]], [[0.96, -0.28]], keys, own=[[False] * 8])  # z·n is a key's first number
+        >>> chosen = select(s, NearestKeys(k=1), RankBand(drop_closest=0.25, keep_within=0.5), temperature=0.2)
+        >>> chosen.band  # codes of Band: a key is mined, one is too hard, two are kept, and four are too easy
+        tensor([[4, 3, 2, 2, 1, 1, 1, 1]], dtype=torch.int8)
     """
     rules.check_rules(positive_rule, negative_rule)
     temperature = rules.check_temperature(temperature)
@@ -146,17 +164,47 @@ def potential(band: Int8[Tensor, "B K"]) -> Bool[Tensor, "B K"]:
 
 
 class Terms(TypedDict):
-    """The arguments of `info_nce` and of its gradients that a selection determines."""
+    """The arguments of `info_nce` and of its gradients that a selection determines.
 
-    positive: Tensor  # [B, 1+P] cosines
-    negative: Tensor  # [B, K+S] cosines
-    positive_weight: Tensor  # [B, 1+P]
-    negative_weight: Tensor  # [B, K+S]
+    Example:
+        >>> from cltools import AllNegatives, AugmentedView, select, similarities, terms
+        >>> s = similarities([[0.6, 0.8]], [[0.8, 0.6]], [[0, 1], [1, 0]], own=[[False, False]])
+        >>> arguments = terms(s, select(s, AugmentedView(), AllNegatives()))
+        >>> list(arguments)
+        ['positive', 'negative', 'positive_weight', 'negative_weight', 'estimate']
+        >>> arguments["negative"], arguments["negative_weight"]
+        (tensor([[0.8000, 0.6000]]), tensor([[1., 1.]]))
+    """
+
+    positive: Tensor
+    """Cosines of the augmented view and of the candidates [B, 1+P]."""
+    negative: Tensor
+    """Cosines of the keys and of synthetic negatives [B, K+S]."""
+    positive_weight: Tensor
+    """Weights of the positives [B, 1+P]; rows sum to 1."""
+    negative_weight: Tensor
+    """Weights of the negatives [B, K+S]; 0 removes one."""
     estimate: Estimate
+    """How the negatives' mass is estimated."""
 
 
 def terms(similarities: Similarities, selection: Selection) -> Terms:
-    """Return cosines and weights of the selected positives and negatives, for `info_nce(**terms(s, selection), …)`."""
+    """Return cosines and weights of the selected positives and negatives, for `info_nce(**terms(s, selection), …)`.
+
+    Args:
+        similarities: the similarities that were selected from.
+        selection: the result of `select`.
+
+    Example:
+        >>> from cltools import AllNegatives, NearestKeys, info_nce, select, similarities, terms
+        >>> keys = [[0.96, 0.28], [0.8, 0.6], [0.6, 0.8], [0.28, 0.96], [0, 1], [-0.6, 0.8], [-0.8, 0.6], [-1, 0]]
+        >>> s = similarities([[1, 0]], [[0.96, -0.28]], keys, own=[[False] * 8])  # z·n is a key's first number
+        >>> arguments = terms(s, select(s, NearestKeys(k=1), AllNegatives(), temperature=0.5))
+        >>> arguments["positive"]  # cosines with the augmented view and with the mined key
+        tensor([[0.9600, 0.9600]])
+        >>> round(float(info_nce(**arguments, temperature=0.5)), 3)
+        0.997
+    """
     s = similarities
     negative, weight = s.anchor_keys, selection.negative_weight
     if selection.synthetic is not None:

@@ -40,6 +40,14 @@ class Similarities:
         vectors: z [B, d] and the keys [K, d], for rules that make new keys.
         ids: int64 [B] and [K], the images that anchors and keys come from, for rules that learn per image.
         known: bool [B, K], true where the classes of both are known, for diagnosis; None if all are known.
+
+    Example:
+        >>> from cltools import similarities
+        >>> s = similarities([[0.6, 0.8]], [[0.8, 0.6]], [[0, 1], [1, 0]], own=[[False, True]])
+        >>> s.anchor_keys, s.positive_keys, s.anchor_positive
+        (tensor([[0.8000, 0.6000]]), tensor([[0.6000, 0.8000]]), tensor([0.9600]))
+        >>> s.own
+        tensor([[False,  True]])
     """
 
     anchor_keys: Tensor
@@ -161,17 +169,28 @@ def similarities(
     """Compute the cosines of unit vectors, in float32 even under autocast. Takes tensors, NumPy arrays or lists.
 
     Args:
-        anchor: z, unit length.
-        positive: z', unit length; it gets a gradient only if it requires one (SimCLR).
-        keys: n, unit length; K may be 0.
-        own: true where a key comes from the anchor's own image.
-        same_class: true where a key has the anchor's class.
-        ids: ids of the images that anchors and keys come from.
+        anchor: z [B, d], unit length.
+        positive: z' [B, d], unit length; it gets a gradient only if it requires one (SimCLR).
+        keys: n [K, d], unit length; K may be 0.
+        own: bool [B, K], true where a key comes from the anchor's own image.
+        same_class: bool [B, K], true where a key has the anchor's class.
+        ids: ids of the images that anchors [B] and keys [K] come from.
         reads: optional fields to compute: `rule.reads` of the rules that will use them.
         check: whether to check that vectors are finite and of unit length, see `cltools.mining.handed_in.check_unit`.
 
     Raises:
-        ValueError: shapes that do not match, or vectors that are not finite or not of unit length.
+        TypeError: an input that is not an array of numbers.
+        ValueError: shapes or devices that do not match, vectors that are not finite or not of unit length, or an
+            unknown name in `reads`.
+
+    Example:
+        >>> import torch
+        >>> from cltools import similarities
+        >>> z, positive, keys = (torch.nn.functional.normalize(torch.randn(n, 8), dim=1) for n in (3, 3, 20))
+        >>> ids, key_ids = torch.arange(3), torch.arange(20)  # of the images that anchors and keys come from
+        >>> s = similarities(z, positive, keys, own=ids[:, None] == key_ids)
+        >>> s.anchor_keys.shape, s.anchor_positive.shape, s.own.sum(1)
+        (torch.Size([3, 20]), torch.Size([3]), tensor([1, 1, 1]))
     """
     anchor, positive, keys = (as_tensor(*each) for each in (("anchor", anchor), ("positive", positive), ("keys", keys)))
     own = as_tensor("own", own, anchor.device)

@@ -69,6 +69,15 @@ def snapshot_of_embeddings(
         TypeError: an argument is not an array of numbers.
         ValueError: rows, whose indices are named, are zero or not finite; shapes, labels, ids or n do not fit; or a
             corpus has no positives, or more than 100,000 rows.
+
+    Example:
+        >>> import numpy as np
+        >>> from cltools import snapshot_of_embeddings
+        >>> z = np.random.default_rng(0).normal(size=(40, 8))
+        >>> snapshot_of_embeddings(z, labels=["cat", "dog"] * 20, name="mine")
+        Snapshot of mine: 40 rows, epochs (0,)
+        >>> snapshot_of_embeddings(z[:5], positives=z[5:10], corpus=z[5:], name="search")
+        Snapshot of search: 5 queries and 35 rows, epochs (0,)
     """
     z, views, keys = _vectors(anchors, positives, corpus, USUAL if n is None else n)
     if n is None and len(z) > USUAL:

@@ -37,6 +37,22 @@ class Recorder:
     """A callback of `fit` that records the embeddings of some images at some epochs.
 
     The views of an image are the same at every epoch, so that its points move only because the encoder changes.
+
+    Attributes:
+        images: the images drawn.
+        epochs: the epochs after which to record; None for all.
+        taken: anchors and keys by epoch, unit vectors, float32 [N, d] each.
+        thresholds: learned thresholds by epoch, float32 [N], if the run's rule learns them.
+        seed: seed of the draw and of the views.
+
+    Example:
+        >>> from dataclasses import replace
+        >>> from cltools import DataSettings, Recorder, TrainingSettings, fit, load_images, preset
+        >>> short = TrainingSettings(epochs=2, batch=32, queue_size=64)
+        >>> recorder = Recorder(load_images("digits"), n=50, epochs=[1, 2])
+        >>> experiment = replace(preset("digits-moco"), data=DataSettings("digits", limit=64), training=short)
+        >>> recorder.snapshot(fit(experiment, callbacks=[recorder]))
+        Snapshot of digits: 50 images, epochs (1, 2)
     """
 
     def __init__(self, images: ImageSet, n: int = 2000, seed: int = 0, *, epochs: Sequence[int] | None = None) -> None:
@@ -97,6 +113,17 @@ def take_snapshot(run: Run, images: ImageSet, n: int = 2000, seed: int = 0) -> S
         images: the images.
         n: maximum number of images; they are drawn by the seed.
         seed: seed of the draw and of the views.
+
+    Raises:
+        ValueError: there are fewer than three images, too few for a map.
+
+    Example:
+        >>> from dataclasses import replace
+        >>> from cltools import DataSettings, TrainingSettings, fit, load_images, preset, take_snapshot
+        >>> short = TrainingSettings(epochs=1, batch=32, queue_size=64)
+        >>> run = fit(replace(preset("digits-moco"), data=DataSettings("digits", limit=64), training=short))
+        >>> take_snapshot(run, load_images("digits", "test"), n=50)
+        Snapshot of digits: 50 images, epochs (1,)
     """
     recorder = Recorder(images, n, seed)
     recorder.record(run, len(run.history.rows))
@@ -244,6 +271,11 @@ def load_snapshot(source: AnyPath, *, n: int = 2000, seed: int = 0) -> Snapshot:
         FileNotFoundError: there is no such file (.npz), or the folder holds no trained run.
         ValueError: the name is unknown; the file is damaged or foreign; or the run was trained on images given to
             `fit(images=…)`.
+
+    Example:
+        >>> from cltools import load_snapshot
+        >>> load_snapshot("shapes-moco")
+        Snapshot of shapes: 1,500 images, epochs (1, 5, 10, 20, 30)
     """
     known = shipped()
     path, name = path_of(source), fsdecode(source)

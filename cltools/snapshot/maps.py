@@ -214,6 +214,13 @@ def with_map(snapshot: Snapshot, name: str, places: Float[np.ndarray, "*E N 2"])
 
     Raises:
         ValueError: the positions do not fit.
+
+    Example:
+        >>> import numpy as np
+        >>> from cltools import snapshot_of_embeddings, with_map
+        >>> snapshot = snapshot_of_embeddings(np.random.default_rng(0).normal(size=(40, 8)))
+        >>> with_map(snapshot, "grid", np.indices((5, 8), float).reshape(2, 40).T).map_names
+        ('grid', 'PCA')
     """
     given = np.asarray(places, np.float32).reshape(-1, *np.shape(places)[-2:])
     wanted = (len(snapshot.epochs), len(snapshot), 2)
@@ -244,6 +251,13 @@ def with_umap(
     Raises:
         ModuleNotFoundError: umap-learn is not installed.
         ValueError: there are fewer than 2 neighbours, the distance is not in 0 to 1, or a seed is invalid.
+
+    Example:
+        >>> import numpy as np
+        >>> from cltools import snapshot_of_embeddings, with_umap
+        >>> snapshot = snapshot_of_embeddings(np.random.default_rng(0).normal(size=(40, 8)))
+        >>> with_umap(snapshot, seeds=(0, 1)).map_names
+        ('UMAP, seed 0', 'UMAP, seed 1', 'PCA')
     """
     seeds = [check_number("A seed", seed, SEED) for seed in np.atleast_1d(seeds)]
     neighbours = check_number("neighbours", neighbours, "a whole number of at least 2")

@@ -47,6 +47,16 @@ def read_embeddings(
         ValueError: the file's extension is unknown; it is damaged or holds objects; it does not hold a name that is
             given; several arrays or columns are candidates; the embeddings are not rows of numbers; the number of
             labels is not that of the rows; or no library for Parquet is installed.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> import numpy as np
+        >>> from cltools import read_embeddings
+        >>> with TemporaryDirectory() as folder:
+        ...     np.savez(f"{folder}/mine.npz", z=np.eye(4, 3), kind=["cat", "dog", "cat", "dog"])
+        ...     rows, labels = read_embeddings(f"{folder}/mine.npz", labels="kind")
+        >>> rows.shape, labels.tolist()
+        ((4, 3), ['cat', 'dog', 'cat', 'dog'])
     """
     path, labels = path_of(path), None if labels is None else str(labels)
     if vectors is not None:  # names of columns may be numbers

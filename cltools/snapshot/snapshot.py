@@ -86,6 +86,14 @@ class Snapshot:
         queries: the queries; None if each image is both anchor and key.
         texts: texts of the keys, followed by those of the queries; may be empty.
         metadata: further columns about the keys, N texts for each name.
+
+    Example:
+        >>> import torch
+        >>> from cltools import load_snapshot
+        >>> snapshot = load_snapshot("shapes-moco")
+        >>> s = snapshot.similarities(torch.arange(10))  # of ten anchors, with all keys, at the last epoch
+        >>> s.anchor_keys.shape, s.own.sum()
+        (torch.Size([10, 1500]), tensor(10))
     """
 
     experiment: Experiment

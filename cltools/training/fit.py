@@ -105,6 +105,9 @@ def fit(
         on_step: called after each update with a `StepInfo`, whose tensors are on the device. Among several processes
             only the first calls it, with its own anchors.
 
+    Returns:
+        The run, with its encoder on the device of the training.
+
     Raises:
         TypeError: `experiment` is not an experiment (but a preset's name, for example), or a part has the wrong type.
         ValueError: settings or parts contradict each other, the images, the number of processes or the checkpoint; a
@@ -114,6 +117,14 @@ def fit(
         FloatingPointError: the loss is not finite; the last checkpoint is kept.
         OSError: a file could not be written; the last checkpoint is kept.
         Stopped: Ctrl-C or SIGTERM was received; the state at this point is saved. A subclass of KeyboardInterrupt.
+
+    Example:
+        >>> from dataclasses import replace
+        >>> from cltools import DataSettings, TrainingSettings, fit, preset
+        >>> short = TrainingSettings(epochs=1, batch=32, queue_size=64)
+        >>> run = fit(replace(preset("digits-potential"), data=DataSettings("digits", limit=64), training=short))
+        >>> len(run.history.rows), run.encoder.projection, len(run.memory.queue)
+        (1, 64, 64)
     """
     if not isinstance(experiment, Experiment):
         raise foreign(experiment, 'An experiment, such as preset("digits-moco"),')

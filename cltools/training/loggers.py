@@ -21,6 +21,19 @@ class TensorBoard:
     """Writes each new row of the history as scalars by epoch: `fit(…, callbacks=[TensorBoard(folder)])`.
 
     A run that is started or resumed is written from its first epoch on and replaces what the folder held.
+
+    Example:
+        >>> from dataclasses import replace
+        >>> from tempfile import TemporaryDirectory
+        >>> from cltools import DataSettings, TensorBoard, TrainingSettings, fit, preset
+        >>> short = TrainingSettings(epochs=1, batch=32, queue_size=64)
+        >>> experiment = replace(preset("digits-moco"), data=DataSettings("digits", limit=64), training=short)
+        >>> with TemporaryDirectory() as folder:
+        ...     log = TensorBoard(folder)
+        ...     run = fit(experiment, callbacks=[log])
+        ...     log.writer.close()
+        >>> log.written
+        1
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -44,7 +57,12 @@ class TensorBoard:
 
 
 class WandB:
-    """Logs each new row of the history to Weights & Biases: `fit(…, callbacks=[WandB(folder)])`."""
+    """Logs each new row of the history to Weights & Biases: `fit(…, callbacks=[WandB(folder)])`.
+
+    Example:
+        >>> from cltools import WandB, fit, preset
+        >>> run = fit(preset("digits-moco"), callbacks=[WandB("runs/wandb")])  # doctest: +SKIP
+    """
 
     def __init__(self, folder: str | Path, project: str = "cltools") -> None:
         """Create a callback that stores its files in `folder`; ValueError if wandb is not installed."""

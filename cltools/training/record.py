@@ -47,9 +47,16 @@ class History:
     """Rows of a run, one per epoch, with the entries of `COLUMNS` and one for each of the user's protocols.
 
     A metric that was not measured after an epoch is nan.
+
+    Example:
+        >>> from cltools import History
+        >>> history = History([{"epoch": 1, "loss": 4.2}, {"epoch": 2, "loss": 3.5}])
+        >>> history.column("loss")
+        [4.2, 3.5]
     """
 
     rows: list[Row] = field(default_factory=list)
+    """The rows, each a number by the name of its column."""
 
     def column(self, name: str) -> list[float]:
         """Return one column over the epochs."""

@@ -63,6 +63,18 @@ class Run:
         steps: completed steps of the current epoch, if the run was stopped within an epoch.
         judged: the split that kNN is measured on while training; None if there is none, and for a loaded run.
         stretch: the record's entry for the epochs trained by this process; None for a run that was only loaded.
+
+    Example:
+        >>> from dataclasses import replace
+        >>> from tempfile import TemporaryDirectory
+        >>> from cltools import DataSettings, Run, TrainingSettings, fit, preset
+        >>> short = TrainingSettings(epochs=1, batch=32, queue_size=64)
+        >>> experiment = replace(preset("digits-moco"), data=DataSettings("digits", limit=64), training=short)
+        >>> with TemporaryDirectory() as folder:
+        ...     trained = fit(experiment, out=f"{folder}/run")
+        ...     run = Run.load(f"{folder}/run")
+        >>> run.experiment == experiment, len(run.history.rows), run.diagnose(n=10).anchors
+        (True, 1, 10)
     """
 
     experiment: Experiment

@@ -4,6 +4,8 @@ import sys
 from importlib.metadata import version as version_of
 from pathlib import Path
 
+from sphinx.ext.napoleon.docstring import GoogleDocstring
+
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / "docs"), str(ROOT / "notebooks")]
 
@@ -18,8 +20,16 @@ exclude_patterns = [".*", "node_modules", "site", "runs", "tests", "cltools", "b
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton", "pages"]
 myst_enable_extensions = ["dollarmath", "html_image"]
 myst_heading_anchors = 3
+suppress_warnings = ["toc.not_included"]  # the decisions, which their own page lists
 nb_execution_mode = "off"  # `pages` gives executed notebooks
 nb_ipywidgets_js: dict[str, dict[str, str]] = {}
+
+autodoc_member_order = "bysource"
+autodoc_typehints_format = "short"
+add_module_names = False
+default_role = "code"
+GoogleDocstring._consume_inline_attribute = lambda self: ("", self._dedent(self._consume_to_end()))  # type: ignore
+"""The first line of a field's docstring names no type, although it may have a colon."""
 
 html_theme = "sphinx_book_theme"
 html_title = "cltools"

@@ -2,11 +2,12 @@
 
 from typing import Any
 
-from pages import formulas, output
+from pages import formulas, output, reference
 
 
 def setup(app: Any) -> dict[str, Any]:
     """Register everything with Sphinx, which calls this for an extension."""
     formulas.register(app)
     output.register(app)
+    reference.register(app)
     return {"parallel_read_safe": True}

@@ -16,6 +16,7 @@ from alone import Opened, edge
 from playwright.sync_api import Browser, Page
 from test_page_access_in_browser import AXE, RULES
 
+import cltools
 from cltools.config import Experiment
 from cltools.snapshot import Snapshot
 
@@ -262,6 +263,18 @@ def test_tables_are_sorted_by_a_column(site: Path, window: Window) -> None:
         cells = table.locator("tbody tr").evaluate_all(f"rows => rows.map(row => row.cells[{column}].textContent)")
         values = [float(re.split(r"[ ±]", cell)[0]) for cell in cells if cell]
         assert values == sorted(values, reverse=order == "descending") and len({*values}) > 3
+
+
+def test_the_search_finds_every_public_name(site: Path, window: Window) -> None:
+    page = window.page
+    for name in cltools.__all__:
+        if name == "__version__":
+            continue
+        page.goto((site / "search.html").as_uri() + f"?q={name}")
+        page.wait_for_selector(f"#search-results a:has-text('cltools.{name}')")
+        href = page.locator(f"#search-results a:has-text('cltools.{name}')").first.get_attribute("href")
+        assert href is not None and f"#cltools.{name}" in href
+    assert window.complaints == []
 
 
 themes = pytest.mark.parametrize(

@@ -15,7 +15,7 @@ def register(app: Any) -> None:
 
 def _shortened(app: Any, what: str, name: str, value: Any, options: Any, signature: str | None, returned: Any) -> Any:
     """Leave out of a signature which values are permitted; the fields below it say so."""
-    return signature and RANGE.sub(r"\1", signature), returned
+    return signature and RANGE.sub(r"\1", signature).replace("<factory>", "…"), returned
 
 
 def _skipped(app: Any, what: str, name: str, value: Any, skip: bool, options: Any) -> bool | None:

@@ -29,7 +29,7 @@ RAW = """() => {
   while (walker.nextNode()) {
     const { data, parentElement } = walker.currentNode;
     if (parentElement.closest("pre, code, script, math")) continue;
-    if (/[$]|\\\\[a-z]+|\\]\\(|^#+ |<[a-z]+>/m.test(data)) found.push(data);
+    if (/[$]\\S[^$]*[$]|\\\\[a-z]+|\\]\\(|^#+ |<[a-z]+>/m.test(data)) found.push(data);
   }
   return found;
 }"""
@@ -271,9 +271,7 @@ def test_the_search_finds_every_public_name(site: Path, window: Window) -> None:
         if name == "__version__":
             continue
         page.goto((site / "search.html").as_uri() + f"?q={name}")
-        page.wait_for_selector(f"#search-results a:has-text('cltools.{name}')")
-        href = page.locator(f"#search-results a:has-text('cltools.{name}')").first.get_attribute("href")
-        assert href is not None and f"#cltools.{name}" in href
+        page.wait_for_selector(f"#search-results a[href$='#cltools.{name}']")
     assert window.complaints == []
 
 

@@ -146,6 +146,15 @@
   );
   for (const chart of document.querySelectorAll(".cl-plot[data-figure]")) near.observe(chart);
 
+  // what scrolls sideways can be reached and scrolled by keyboard
+  const reach = () => {
+    for (const wide of document.querySelectorAll(".bd-article pre, .bd-article table, .formula")) {
+      if (wide instanceof HTMLElement && wide.scrollWidth > wide.clientWidth) wide.tabIndex = 0;
+    }
+  };
+  addEventListener("resize", reach);
+  reach();
+
   // tables
 
   /** @param {string} text of a cell */

@@ -41,6 +41,14 @@ def still(words: str) -> str:
     return f'<p class="cl-control">{html.escape(words)}</p>' if words else ""
 
 
+def in_notebook(number: int) -> str:
+    """Return what a page says of an exercise, whose check needs a kernel."""
+    return (
+        '<p class="cl-control">Your answer is checked in the notebook, which runs on your own computer: '
+        f"<code>cltools lab {number}</code> opens it.</p>"
+    )
+
+
 def load_ipython_extension(shell: Any) -> None:
     """Display questions and outcomes in this kernel as the site shows them."""
     formatter = shell.display_formatter.formatters["text/html"]

@@ -24,6 +24,8 @@ PROGRESS = re.compile(r"\[\d+:\d\d")  # "[00:03<00:12, ...]" stands in every lin
 ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 SHOWN = re.compile(r'data-explorer="\{&quot;snapshots&quot;: \[([^\]]*)\]')
 BLOCK = re.compile(r"^<details>.*?</details>$", re.DOTALL | re.MULTILINE)
+UNSOLVED = "Not solved yet"
+"""How the check of an exercise begins that has no answer."""
 ENTRY = "shapes-moco"
 """The snapshot that the entry page shows."""
 
@@ -39,24 +41,27 @@ def _read(app: Any, name: str, source: list[str]) -> None:
     """Put a notebook's outputs in place of the notebook that is committed without them."""
     path = Path(app.srcdir) / f"{name}.ipynb"
     if path.parent == running.NOTEBOOKS:
-        notebook = for_site(executed(path))
+        notebook = for_site(executed(path), int(path.stem[:2]))
         source[0] = nbformat.writes(notebook)  # type: ignore[no-untyped-call]
 
 
-def for_site(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """Return an executed notebook whose outputs and folds a page shows without a kernel."""
+def for_site(notebook: nbformat.NotebookNode, number: int) -> nbformat.NotebookNode:
+    """Return an executed notebook, the course's of this number, as a page shows it without a kernel."""
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             cell.source = BLOCK.sub(lambda found: with_formulas(found[0]), cell.source)
         elif cell.cell_type == "code":
-            cell.outputs = [shown for output in cell.outputs for shown in _shown(output)]
+            cell.outputs = [shown for output in cell.outputs for shown in _shown(output, number)]
     return notebook
 
 
-def _shown(output: nbformat.NotebookNode) -> Iterator[nbformat.NotebookNode]:
+def _shown(output: nbformat.NotebookNode, number: int) -> Iterator[nbformat.NotebookNode]:
     """Yield an output as a page shows it; nothing of a progress bar."""
     if output.output_type == "stream":
-        if text := printed(output.text):
+        if output.text.startswith(UNSOLVED):
+            data = {"text/html": asking.in_notebook(number)}
+            yield nbformat.v4.new_output("display_data", data)  # type: ignore[no-untyped-call]
+        elif text := printed(output.text):
             yield nbformat.v4.new_output("stream", name=output.name, text=text)  # type: ignore[no-untyped-call]
         return
     if output.output_type == "error":  # the cell is marked as one that may fail

@@ -173,10 +173,12 @@ class Shown(Opened):
         self._session = self.session_of(snapshots)
 
 
-@pytest.mark.parametrize("name", ["index", *(f"notebooks/{name}" for name in NOTEBOOKS)])
+@pytest.mark.parametrize(
+    "name", ["index.html", "index.html?projector", *(f"notebooks/{name}.html" for name in NOTEBOOKS)]
+)
 def test_edges_of_every_explorer_by_pointer_and_by_keyboard(site: Path, window: Window, name: str) -> None:
     page, rng = window.page, np.random.default_rng(0)
-    page.goto((site / f"{name}.html").as_uri())
+    page.goto(f"{site.as_uri()}/{name}")
     window.answer_all()
     roots = page.locator(".cltools-explorer[data-explorer]")
     assert roots.count() >= 1, "every notebook has one"

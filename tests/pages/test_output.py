@@ -18,7 +18,7 @@ from pages.output import WIDGET, for_site, printed
 
 
 def shown(*outputs: Any) -> list[Any]:
-    (cell,) = for_site(new_notebook(cells=[new_code_cell("x", outputs=[*outputs])])).cells
+    (cell,) = for_site(new_notebook(cells=[new_code_cell("x", outputs=[*outputs])]), 2).cells
     return [*cell.outputs]
 
 
@@ -51,6 +51,11 @@ def test_a_chart_is_kept_as_data_beside_its_words() -> None:
     )
 
 
+def test_an_unsolved_exercise_says_where_it_is_checked() -> None:
+    (output,) = shown(new_output("stream", text="Not solved yet.\n"))
+    assert "<code>cltools lab 2</code>" in output.data["text/html"]
+
+
 def test_an_error_that_a_cell_may_raise_stays() -> None:
     (output,) = shown(new_output("error", ename="ValueError", evalue="wrong", traceback=[]))
     assert output.ename == "ValueError"
@@ -58,7 +63,7 @@ def test_an_error_that_a_cell_may_raise_stays() -> None:
 
 def test_formulas_of_folds_are_converted() -> None:
     text = "Text $a$.\n\n<details><summary>Hint</summary>When is $a$?</details>\n\n<p>$b$</p>"
-    (cell,) = for_site(new_notebook(cells=[new_markdown_cell(text)])).cells
+    (cell,) = for_site(new_notebook(cells=[new_markdown_cell(text)]), 2).cells
     assert cell.source.count("<math") == 1 and cell.source.startswith("Text $a$.")
 
 

@@ -1,8 +1,11 @@
 // @ts-check
-/** What pages do besides the explorers: fold what answers a question, draw charts in view, and sort tables. */
+/** What pages do besides the explorers: fold what answers a question, draw charts in view, and sort tables.
+ * An address with `?ask` offers no answer without a guess, and one with `?projector` shows everything larger. */
 
 (() => {
-  const asksAlone = new URLSearchParams(location.search).has("ask");
+  const wishes = new URLSearchParams(location.search);
+  const asksAlone = wishes.has("ask");
+  if (wishes.has("projector")) document.documentElement.style.zoom = "1.4";
   const here = document.currentScript instanceof HTMLScriptElement ? document.currentScript.src : location.href;
 
   // questions

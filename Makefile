@@ -34,7 +34,7 @@ help:
 	@echo "make test       lint, types, fast and slow tests, notebooks, and the explorer in a browser (Chromium)"
 	@echo "make setup      only install into $(VENV)            (another Python: make setup PYTHON=python3.12; without CUDA: CPU=1)"
 	@echo "make notebooks  execute all notebooks without a browser; make browser: the explorer in JupyterLab, and the site"
-	@echo "make docs       execute all notebooks, and make the site in SITE=site, which opens without a network"
+	@echo "make docs       execute all notebooks, and write the site into SITE=site, readable without a network"
 	@echo "make lint       format, lint and types; make fast, make slow: the tests in two parts, in JOBS=2 processes"
 	@echo "make nightly    exhaustive tests, and mutants of the core that no test detects (hours)"
 	@echo "make fuzz       five minutes of damaged and hostile files of every format, new ones each time  (ARGS='--seed 1 --minutes 30')"

@@ -401,6 +401,19 @@ def test_the_table_of_methods_names_every_preset_and_rule() -> None:
     assert {name for name in named if name.endswith("Negatives")} <= set(vars(mining))
 
 
+def test_the_page_of_methods_names_every_rule_and_every_arm() -> None:
+    import cltools
+    from cltools.mining import NegativeRule, PositiveRule
+    from cltools.reports.arms import arms_of
+
+    text = (ROOT / "docs" / "methods.md").read_text(encoding="utf-8").partition("## Glossary")[0]
+    named = {*re.findall(r"`([\w.-]+)", text)}
+    public = [getattr(cltools, name) for name in cltools.__all__]
+    rules = [each for each in public if isinstance(each, type) and issubclass(each, NegativeRule | PositiveRule)]
+    assert len(rules) > 15 and {each.__name__ for each in rules} - named == {"NegativeRule", "PositiveRule"}
+    assert {*arms_of("digits")} - named == set()
+
+
 def test_the_source_of_each_preset_is_named_where_it_is_coded() -> None:
     sources = "".join(path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py"))
     for method, source, _, presets, _ in method_rows():

@@ -268,3 +268,23 @@ def test_a_page_runs_as_written(name: str, tmp_path: Path) -> None:
         command, cwd=tmp_path, capture_output=True, encoding="utf-8", timeout=300, env=os.environ | environment
     )
     assert done.returncode == 0, done.stderr[-6000:]
+
+
+def test_a_page_that_shows_something_else_is_seen() -> None:
+    printed = "epoch 1: loss 4.31\nepoch 2: loss 3.96\n12 keys\n"
+    assert shows(printed, printed) and shows("epoch 1: loss 4.32\n…\n12 keys\n", printed)
+    assert shows("…\n12 keys\n", printed) and shows("epoch 1: loss 4.31\n…\n", printed)
+    assert shows("…\nepoch 2: loss 3.9\n12 keys\n", printed), "printed with more decimals than shown"
+    for wrong in ("epoch 1: loss 4.41\n…\n", "epoch 1: gain 4.31\n…\n", "…\n13 keys\n", "…\n12 key\n", "12 keys\n", ""):
+        assert not shows(wrong, printed), wrong
+    assert shows("…\n13 keys\n", printed, loose=1)
+
+
+def test_the_blocks_of_every_page_are_run_compared_or_said_not_to_be() -> None:
+    for name, path in PAGES.items():
+        text = path.read_text(encoding="utf-8")
+        languages = [language for language, _ in BLOCK.findall(text)]
+        assert {*languages} <= {"python", "sh", "text", "console"} and "python" in languages, name
+        assert text.count("\n```") == 2 * len(languages), (
+            f"{name}.md has a fence that is not closed, or not at its line's start"
+        )

@@ -10,7 +10,7 @@ from test_project import PAGES, ROOT, markdown
 TREES = ("cltools", "tests", "notebooks", "data", r"\.ci")
 MADE = ("data/decoded", "data/cifar10", "data/cifar100", "data/tiny-imagenet-200")
 """Come into being only when they are needed."""
-YOURS = {"my_rules.py"}
+YOURS = {"my_parts.py", "my_rules.py", "train.py"}
 """Files that a reader is told to write."""
 LINK = re.compile(r"\]\(([^)\s]+)[^)]*\)|(?:src|href)=\"([^\"]+)\"")
 PATH = re.compile(rf"(?<![\w./$-])(?:{'|'.join(TREES)})/[\w./*-]*")

@@ -15,7 +15,6 @@ from importlib.util import resolve_name
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import yaml
 from command_line import call
@@ -329,33 +328,16 @@ def test_the_explorer_in_the_readme_opens() -> None:
     assert names["explorer"].rules[1].drop_closest == 0.02 and "class" in names["explorer"].sentence
 
 
-def test_a_search_is_explored_as_its_page_says() -> None:
-    vectors = np.random.default_rng(0).normal(size=(50, 8))
-    given = {"queries": vectors[:9] + 0.1, "matches": vectors[:9], "passages": vectors, "query_texts": ["why?"] * 9}
-    names: dict[str, Any] = {**given, "passage_texts": ["so"] * 50, "table": {"year": [*range(50)]}}
-    exec(blocks("python", "docs/explorer.md")[0], names)
-    explorer = names["explorer"]
-    assert explorer.report().anchors == 9 and {*explorer.pairs()["key"]} <= {*range(50)}
-    assert (
-        explorer.snapshots[0].texts == ("so",) * 50 + ("why?",) * 9 and explorer.snapshots[0].metadata["year"][3] == "3"
-    )
-
-
-def test_the_training_loop_in_the_readme_runs_and_selects_as_its_parts_do() -> None:
+def test_the_loss_in_the_readme_trains() -> None:
     names: dict[str, Any] = {}
-    loop, parts = blocks("python")[1:3]
-    exec(loop, names)
-    losses = names["loss"], len(names["queue"])
-    assert losses[0].isfinite() and losses[0] > 0 and losses[1] == 512
-    assert names["encoder"][1].weight.grad.abs().sum() > 0 and names["momentum_encoder"][1].weight.grad is None
-    exec(parts, names)
-    assert names["loss"].isfinite() and names["chosen"].band.shape == (17, 512)  # of the last batch of 1,297 images
+    exec(blocks("python")[1], names)
+    assert names["loss"].isfinite() and names["loss"] > 0 and len(names["criterion"].bank.queue) == 3 * 128
 
 
 @pytest.mark.slow
 def test_the_training_in_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    exec(blocks("python")[3], {})
+    exec(blocks("python")[2], {})
     assert (tmp_path / "runs" / "mine" / "record.json").is_file()
 
 
@@ -363,7 +345,7 @@ def test_the_training_in_the_readme_runs(tmp_path: Path, monkeypatch: pytest.Mon
 def test_the_rule_in_the_readme_trains_by_its_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from cltools.training import Run
 
-    (tmp_path / "my_rules.py").write_text(blocks("python")[4], encoding="utf-8")
+    (tmp_path / "my_rules.py").write_text(blocks("python")[3], encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     lines = [line.partition("#")[0].split() for line in "".join(blocks("sh")).splitlines() if "my_rules" in line]
@@ -375,12 +357,6 @@ def test_the_rule_in_the_readme_trains_by_its_commands(tmp_path: Path, monkeypat
     seeds = slice(lines[1].index("--seeds") + 1, None)
     lines[1][seeds] = ["0", "--warm-epochs", "1", "--epochs", "1"]
     assert "`random-as-DropClosest`" in call(*lines[1][1:]).out
-
-
-def test_the_adapters_run_as_their_page_says() -> None:
-    names: dict[str, Any] = {}
-    exec(blocks("python", "docs/libraries.md")[0], names)
-    assert names["embeddings"].grad.isfinite().all() and names["criterion"].bank.queue.filled == 32
 
 
 def method_rows() -> list[list[str]]:
@@ -399,6 +375,19 @@ def test_the_table_of_methods_names_every_preset_and_rule() -> None:
     named = set(re.findall(r"`(\w+)", " ".join(row[2] for row in rows)))
     assert {type(method.negatives).__name__ for method in METHODS.values()} <= named
     assert {name for name in named if name.endswith("Negatives")} <= set(vars(mining))
+
+
+def test_the_page_of_methods_names_every_rule_and_every_arm() -> None:
+    import cltools
+    from cltools.mining import NegativeRule, PositiveRule
+    from cltools.reports.arms import arms_of
+
+    text = (ROOT / "docs" / "methods.md").read_text(encoding="utf-8").partition("## Glossary")[0]
+    named = {*re.findall(r"`([\w.-]+)", text)}
+    public = [getattr(cltools, name) for name in cltools.__all__]
+    rules = [each for each in public if isinstance(each, type) and issubclass(each, NegativeRule | PositiveRule)]
+    assert len(rules) > 15 and {each.__name__ for each in rules} - named == {"NegativeRule", "PositiveRule"}
+    assert {*arms_of("digits")} - named == set()
 
 
 def test_the_source_of_each_preset_is_named_where_it_is_coded() -> None:

@@ -13,7 +13,7 @@ project = "cltools"
 version = release = version_of("cltools-ssl")
 root_doc = "docs/index"
 include_patterns = [
-    "README.md", "docs/**.md", "notebooks/*.ipynb", "CHANGELOG.md", "CONTRIBUTING.md", "TEACHING.md", "data/README.md",
+    "README.md", "docs/*.md", "docs/*/*.md", "notebooks/*.ipynb", "CHANGELOG.md", "CONTRIBUTING.md", "TEACHING.md", "data/README.md",
 ]  # fmt: skip
 exclude_patterns = [".*", "node_modules", "site", "runs", "tests", "cltools", "benchmarks", "docs/readings.md"]
 

@@ -35,6 +35,7 @@ ABOVE, BETWEEN, BELOW, ROW = 34, 78, 56, 22
 """Pixels above the first panel, between two, below the last, and of a row of the legend."""
 AXIS = {
     "automargin": True,
+    "ticks": "",
     "ticklabelstandoff": 4,
     "fixedrange": True,
     "zeroline": False,

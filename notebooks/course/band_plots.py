@@ -12,14 +12,14 @@ import numpy as np
 from cltools.evaluation.diagnosis import band_counts, same_class_by_rank
 from cltools.mining import AugmentedView, Band, PositiveRule, RankBand, Similarities, select
 from cltools.snapshot import Snapshot
-from course.charts import COLOURS, Chart, area, label, line, logarithmic, panels, reference, text
+from course.charts import COLOURS, POINTS, Chart, area, label, line, logarithmic, panels, reference, text
 
 RANKS = (0.0, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
 EDGES = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5)
 BINS = 40
 """Bins of the histogram over anchors."""
-POINTS = 400
-"""Points per class that a map shows at most."""
+SHOWN = 1500
+"""Points that a map shows at most."""
 NOTHING_MINED = AugmentedView()
 By = Literal["positive", "anchor", "force"]
 """The criteria by which a `RankBand` can rank keys."""
@@ -133,8 +133,10 @@ def maps_apart(snapshot: Snapshot, epoch: int = -1) -> Chart:
     kept = dict(zip(snapshot.map_names, shares, strict=True))
     titles = [f"{name}<br>neighbours kept: {share:.0f} %" for name, share in kept.items()]
     figure = panels(*titles, heights=(200,) * -(-len(titles) // 2), columns=2, rows=2)
-    for index, label_ in enumerate(sorted({*snapshot.labels.tolist()})):
-        members = np.flatnonzero(snapshot.labels == label_)[:POINTS]
+    labels = sorted({*snapshot.labels.tolist()})
+    most = min(POINTS, SHOWN // len(labels))
+    for index, label_ in enumerate(labels):
+        members = np.flatnonzero(snapshot.labels == label_)[:most]
         name = snapshot.classes[label_] if 0 <= label_ < len(snapshot.classes) else "class unknown"
         for chart, title in enumerate(snapshot.map_names):
             x, y = snapshot.maps[chart, epoch, members].T.tolist()
@@ -144,7 +146,8 @@ def maps_apart(snapshot: Snapshot, epoch: int = -1) -> Chart:
     figure.update_xaxes(visible=False)
     figure.update_yaxes(visible=False)
     description = "; ".join(f"{name} {share:.0f} %" for name, share in kept.items())
-    return Chart(figure, f"Maps of the same points. Median share of 15 true neighbours kept: {description}.")
+    few = "" if most >= np.bincount(snapshot.labels + 1).max() else f" At most {most} points of a class are shown."
+    return Chart(figure, f"Maps of the same points. Median share of 15 true neighbours kept: {description}.{few}")
 
 
 def over_training(snapshot: Snapshot, rule: RankBand) -> list[dict[str, float]]:

@@ -7,7 +7,7 @@ white and against a dark page. Lines differ by dash or symbol too.
 import html
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -29,6 +29,8 @@ MIME = "application/vnd.plotly.v1+json"
 CONFIG = {"displayModeBar": False, "scrollZoom": False, "doubleClick": False, "typesetMath": False}
 """Of plotly.js. Not `responsive`: its container then has no height of its own, and JupyterLab resizes charts itself."""
 CSS = Path(__file__).with_suffix(".css").read_text(encoding="utf-8")
+POINTS = 400
+"""Points of a curve at most."""
 NAME = 40
 """Characters of a name that a chart shows."""
 ABOVE, BETWEEN, BELOW, ROW = 34, 78, 56, 22
@@ -139,21 +141,22 @@ def line(
         **more: what else `plotly.graph_objects.Scatter` takes.
     """
     colour = colour or COLOURS[index % len(COLOURS)]
+    look = (index + index // len(COLOURS)) % len(COLOURS)  # of no two curves are both colour and symbol the same
     return go.Scatter(
         x=[*x],
         y=[*y],
         mode=mode,
         name=text(name),
         hovertemplate=label(text(name), hover),
-        line={"color": colour, "width": width, "dash": DASHES[index % len(DASHES)]},
-        marker={"color": colour, "size": 6, "symbol": SYMBOLS[index % len(SYMBOLS)]},
+        line={"color": colour, "width": width, "dash": DASHES[look]},
+        marker={"color": colour, "size": 6, "symbol": SYMBOLS[look]},
         **{"legendgroup": text(name), **more},
     )
 
 
-def reference(x: Iterable[float], y: Iterable[float], name: str, **more: Any) -> go.Scatter:
+def reference(x: Iterable[float], y: Iterable[float], name: str) -> go.Scatter:
     """Return a dotted grey line, such as chance, whose name holds its value."""
-    return line(x, y, name, "", index=2, colour=GREY, mode="lines", **more)
+    return line(x, y, name, "", index=2, colour=GREY, mode="lines")
 
 
 def area(x: Sequence[float], low: Sequence[float], high: Sequence[float], of: go.Scatter) -> go.Scatter:
@@ -170,6 +173,12 @@ def area(x: Sequence[float], low: Sequence[float], high: Sequence[float], of: go
         showlegend=False,
         legendgroup=of.legendgroup,
     )
+
+
+def thinned(points: Mapping[int, float]) -> dict[int, float]:
+    """Return at most `POINTS` points of a curve, evenly spaced, with the last."""
+    step = -(-len(points) // POINTS) or 1
+    return dict([*points.items()][::-step][::-1])
 
 
 def logarithmic(ticks: Sequence[float]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from cltools.reports.table import FIGURES
 from cltools.training import History, Run
 from cltools.training.record import Row
 from cltools.training.run import HISTORY
-from course.charts import Chart, line, panels
+from course.charts import Chart, line, panels, thinned
 
 AT_MOST = 1.0
 """Minimum seconds between two drawings, if epochs are shorter."""
@@ -180,7 +180,8 @@ def draw(rows: list[Row], epochs: int, protocol: str, words: str) -> Chart:
         known = {int(row["epoch"]): scale * row[column] for row in rows if row[column] == row[column]}
         if known:
             says = f"epoch %{{x}}: %{{y:.3g}}{unit}"
-            curve = line(known, known.values(), label, says, index=LOOKS[index], showlegend=panel == 3)
+            shown = thinned(known)
+            curve = line(shown, shown.values(), label, says, index=LOOKS[index], showlegend=panel == 3)
             figure.add_trace(curve, row=panel, col=1)
             measured.add(panel)
             (first, before), (last, after) = ([*known.items()][end] for end in (0, -1))

@@ -15,11 +15,9 @@ from cltools.gradients import info_nce_gradients
 from cltools.mining import AllNegatives, AugmentedView, Similarities, select, terms
 from cltools.mining.similarities import own_last
 from cltools.snapshot import Snapshot
-from course.charts import COLOURS, GREY, Chart, label, line, logarithmic, panels, reference
+from course.charts import COLOURS, GREY, POINTS, Chart, label, line, logarithmic, panels, reference
 from course.pushes import mass_by_rank
 
-CURVE = 400
-"""Points of a drawn curve."""
 BINS = 60
 """Bins of the histogram of cosines, over [−1, 1]."""
 RANKS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
@@ -69,7 +67,7 @@ def _negatives(s: Similarities) -> go.Bar:
 
 def _force(temperature: float, index: int) -> go.Scatter:
     """Return e^{c/τ}·√(1 − c²), scaled to 1 at its peak c = (√(τ² + 4) − τ)/2."""
-    c = torch.linspace(-1, 1, CURVE)
+    c = torch.linspace(-1, 1, POINTS)
     peak = ((temperature**2 + 4) ** 0.5 - temperature) / 2
     force = ((c - peak) / temperature).exp() * (1 - c**2).clamp_min(0).sqrt() / (1 - peak**2) ** 0.5
     says = f"force at cosine %{{x:.2f}}: %{{y:.2f}} of its peak,<br>which is at cosine {peak:.2f}"
@@ -79,7 +77,7 @@ def _force(temperature: float, index: int) -> go.Scatter:
 def _held(s: Similarities, temperature: float, index: int) -> go.Scatter:
     """Return the share of the push that the closest keys hold, by rank share, in percent."""
     keys = s.anchor_keys.shape[1]
-    counts = {round(count) for count in torch.logspace(0, math.log10(keys), CURVE).tolist()}
+    counts = {round(count) for count in torch.logspace(0, math.log10(keys), POINTS).tolist()}
     shares = [count / keys for count in sorted(counts)]
     held = 100 * mass_by_rank(push_of(s, temperature), own_last(s.anchor_keys, s.own), shares).mean(0)
     says = "the closest %{x:.2~g} % of the keys hold<br>%{y:.0f} % of the push"

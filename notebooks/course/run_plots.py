@@ -21,7 +21,7 @@ from cltools.reports.published import PUBLISHED
 from cltools.reports.table import FIGURES
 from cltools.training.record import RunRecord
 from cltools.training.run import confusion_file
-from course.charts import COLOURS, PALE, SYMBOLS, Chart, label, line, panels, reference, text
+from course.charts import COLOURS, PALE, SYMBOLS, Chart, label, line, panels, reference, text, thinned
 from course.paired import detectable
 from course.results import figures_by_method, method_of
 
@@ -165,7 +165,8 @@ def over_epochs(
     lines = []
     for index, (method, part) in enumerate(_by_method(records).items()):
         for place, record in enumerate(part):
-            known = {row.epoch: value for row in record.by_epoch if (value := getattr(row, column)) is not None}
+            measured = {row.epoch: value for row in record.by_epoch if (value := getattr(row, column)) is not None}
+            known = thinned(measured)
             says = f"seed {record.seed}, epoch %{{x}}: %{{y:.4g}}{unit}"
             first = showlegend and place == 0
             curve = line(known, known.values(), method, says, index=LOOKS[index % 6], showlegend=first)

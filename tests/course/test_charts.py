@@ -3,15 +3,17 @@
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from snapshots import made
 
 from cltools.mining import RankBand
 from course import band_plots, comparison, grids, live, plots, record_plots, results, run_plots, trial
-from course.charts import COLOURS, CONFIG, CSS, DIVERGING, GREY, LOOK, MIME, PALE, PALE_ORANGE, Chart, text
+from course.charts import COLOURS, CONFIG, CSS, DIVERGING, GREY, LOOK, MIME, PALE, PALE_ORANGE, Chart, text, thinned
 
 SNAPSHOT = made(200)
 S = SNAPSHOT.similarities()
@@ -87,6 +89,27 @@ def test_numbers_have_four_digits_and_lie_within_a_thousandth() -> None:
         assert all(
             len(f"{value:.12g}".lstrip("-0.").replace(".", "").split("e")[0]) <= 4 for value in drawn["y"] if value
         )
+
+
+@pytest.mark.parametrize("count", [1, 400, 401, 1000])
+def test_long_curves_are_thinned_to_their_end(count: int) -> None:
+    kept = thinned({epoch: float(epoch) for epoch in range(1, count + 1)})
+    assert min(count, 200) <= len(kept) <= 400 and [*kept][-1] == count and [*kept] == sorted(kept)
+    assert thinned({}) == {}
+
+
+def test_many_classes_are_told_apart_and_are_not_too_many_points() -> None:
+    labels = np.arange(5000) % 12
+    draws = np.random.default_rng(0)
+    fields = {
+        "maps": draws.normal(size=(4, 1, 5000, 2)).astype(np.float32),
+        "map_names": (*"pqrs",),
+        "kept": np.ones((4, 1, 5000), np.float32),
+        "trustworthiness": np.ones((4, 1), np.float32),
+    }
+    chart = band_plots.maps_apart(replace(made(5000, epochs=(1,)), labels=labels, classes=(*"abcdefghijkl",), **fields))
+    assert len({(trace.marker.color, trace.marker.symbol) for trace in chart.figure.data}) == 12
+    assert len(json.dumps(chart.plain)) <= 150_000 and chart.words.endswith("At most 125 points of a class are shown.")
 
 
 def test_the_ground_is_the_pages_and_nothing_moves_under_a_finger() -> None:

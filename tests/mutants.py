@@ -23,7 +23,7 @@ from queue import SimpleQueue
 
 ROOT = Path(__file__).parents[1]
 CORE = ("circle", "mining*", "losses", "gradients", "contrast", "interop*", "queue", "parity", "numerics", "testing")
-LEFT_BEHIND = (".git", ".venv", ".*_cache", ".cache", ".hypothesis", "__pycache__", "runs", "book", "*.egg-info")
+LEFT_BEHIND = (".git", ".venv", ".*_cache", ".cache", ".hypothesis", "__pycache__", "runs", "site", "*.egg-info")
 SWAPS: dict[type[ast.AST], type[ast.AST]] = {
     ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
     ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.In: ast.NotIn, ast.NotIn: ast.In,

@@ -13,6 +13,7 @@ from cltools.explorer.session import Session
 from cltools.explorer.standalone import HERE as FRONT
 from cltools.snapshot import load_snapshot
 from course import running
+from course.style import StyleSheet
 from pages import asking, charts
 from pages.executed import SNAPSHOTS, executed
 from pages.explorers import embedded, site_script
@@ -68,6 +69,8 @@ def _shown(output: nbformat.NotebookNode, number: int) -> Iterator[nbformat.Note
         yield output
         return
     data = output.data
+    if StyleSheet.MARK in data.get("text/html", ""):  # pages link the sheet
+        return
     if PROGRESS.search(str(data.get("text/plain", ""))):
         return
     if charts.KIND in data:

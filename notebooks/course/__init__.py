@@ -6,6 +6,7 @@ from course.live import LiveCurves
 from course.predict import Predict
 from course.results import comparison
 from course.setting import choose
+from course.style import style_page
 from course.trial import Trial
 
 __all__ = [
@@ -25,3 +26,5 @@ __all__ = [
     "results",
     "run_plots",
 ]
+
+style_page()

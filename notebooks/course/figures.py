@@ -1,92 +1,80 @@
-"""The committed figure of each notebook: `python -m course.figures` writes them all.
+"""The committed figure of each notebook: `python -m course.figures` draws them all in Chromium.
 
-Each uses embedded images only, and shows the same as the notebook's own cells.
+Each uses embedded images only, and shows the same as the notebook's own cells. Two charts stand side by side.
 """
 
 import io
-from collections.abc import Callable
+import json
+import shutil
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from matplotlib import rc_context
 from PIL import Image
+from plotly.offline import get_plotlyjs
 from torch.nn.functional import adaptive_avg_pool2d
 
 from cltools import Snapshot, load_images, load_snapshot, snapshot_of_embeddings
-from cltools.explorer import standalone
 from cltools.explorer.session import Session
-from course import grids, plots, run_plots
-from course.band_plots import draw_by_closeness, draw_purity_by_rank
-from course.plots import LOOK, Picture, draw_purity, panels
-from course.record_plots import draw_gains
+from cltools.explorer.standalone import draw
+from course import grids, plots, record_plots, run_plots
+from course.band_plots import by_closeness, purity_by_rank
+from course.charts import Chart
 from course.results import comparison, recorded_runs
 
 FOLDER = Path(__file__).resolve().parents[2] / "notebooks" / "figures"
+WIDTH, SHARPNESS = 880, 1.5
+"""Pixels of a figure's width, and the drawn pixels for each, for high-density screens."""
 MINING = ("mined-soft", "mined-hard", "mined-soft-hard", "myow", "snclr", "sce", "fnc-attract", "nnclr", "potential")
 """Arms that mine positives, with all kinds of negatives except the oracle's."""
 
 
-def gradients_of_negatives() -> Picture:
-    """01: the force of one negative, and the share of the push by rank."""
-    return plots.forces(load_snapshot("shapes-moco").similarities())
-
-
-def mined_positives() -> Picture:
-    """03: the purity of mined positives, and the gains of training with them."""
-    with rc_context(LOOK):
-        figure, (left, right) = panels(9.2, 3.6, 2)
-        draw_purity(left, load_snapshot("shapes-moco"), plots.KS)
-        late = comparison("shapes", "late")
-        draw_gains(right, comparison("shapes"), MINING, "knn200", against="moco", later=late)
-        right.set_title("Gains of training with them\n● after a short start   ○ after a long one")
-    return Picture(figure, "Left: purity of the k closest keys by epoch. Right: arms that mine positives against moco.")
-
-
-def the_explorer() -> Picture:
+def the_explorer() -> bytes:
     """00: the explorer as a still image."""
-    session = Session(load_snapshot("digits-potential"))
-    return Picture(standalone.draw(session), session.sentence)
+    buffer = io.BytesIO()
+    draw(Session(load_snapshot("digits-potential"))).savefig(buffer, format="png", dpi=96 * SHARPNESS)
+    return buffer.getvalue()
 
 
-def bands_and_false_negatives() -> Picture:
+def gradients_of_negatives() -> list[Chart]:
+    """01: the force of one negative, and the share of the push by rank."""
+    return [plots.forces(load_snapshot("shapes-moco").similarities())]
+
+
+def bands_and_false_negatives() -> list[Chart]:
     """02: P(same class) by rank, and the negatives that are dropped with the closest keys."""
     snapshot = load_snapshot("shapes-moco")
-    with rc_context(LOOK):
-        figure, (left, right) = panels(9.2, 3.4, 2)
-        draw_purity_by_rank(left, snapshot)
-        draw_by_closeness(right, snapshot.similarities())
-    return Picture(figure, "Left: P(same class) by rank. Right: false against true negatives dropped, beside chance.")
+    return [purity_by_rank(snapshot), by_closeness(snapshot.similarities())]
 
 
-def train_and_compare() -> Picture:
+def mined_positives() -> list[Chart]:
+    """03: the purity of mined positives, and the gains of training with them."""
+    gains = record_plots.gains(comparison("shapes"), MINING, later=comparison("shapes", "late"))
+    return [plots.purity(load_snapshot("shapes-moco")), gains]
+
+
+def train_and_compare() -> list[Chart]:
     """04: gains of bands over their edges, against moco and against random controls."""
-    records = comparison("digits", "grid")
-    with rc_context(LOOK):
-        figure, axes = panels(9.2, 3.2, 2)
-        description = grids.draw_gains(axes, records)
-    return Picture(figure, description)
+    return [grids.of_records(comparison("digits", "grid"))]
 
 
-def runs_apart() -> Picture:
+def runs_apart() -> list[Chart]:
     """05: six recorded runs, by epoch, method, seed and protocol."""
-    return run_plots.runs_apart(recorded_runs("digits"))
+    return [run_plots.runs_apart(recorded_runs("digits"))]
 
 
-def images_of_ones_own() -> Picture:
+def images_of_ones_own() -> list[Chart]:
     """06: the same images by their pixels, as an array made elsewhere, and by a trained encoder."""
     trained = load_snapshot("shapes-moco")
     images = load_images("shapes")
     small = adaptive_avg_pool2d(images.images.float(), 8).flatten(1)[torch.from_numpy(trained.ids)]
     pixels = snapshot_of_embeddings(small - small.mean(0), labels=trained.labels, classes=trained.classes)
-    with rc_context(LOOK):
-        figure, (left, right) = panels(9.2, 3.4, 2)
-        draw_purity_by_rank(left, pixels)
-        draw_purity_by_rank(right, replace(trained, **_last(trained)))
-        left.set_title("By their pixels, an array made elsewhere")
-        right.set_title("By a trained encoder")
-    return Picture(figure, "P(same class) by rank: left for pixels, right for a trained encoder.")
+    charts = [purity_by_rank(pixels), purity_by_rank(replace(trained, **_last(trained)))]
+    for chart, encoder in zip(charts, ("pixels, an array", "a trained encoder"), strict=True):
+        chart.figure.update_annotations(text=f"Keys of the anchor's class, %, by {encoder}")
+    return charts
 
 
 def _last(snapshot: Snapshot) -> dict[str, Any]:
@@ -96,8 +84,7 @@ def _last(snapshot: Snapshot) -> dict[str, Any]:
     return {**stacks, **maps, "epochs": snapshot.epochs[-1:]}
 
 
-PICTURES: dict[str, Callable[[], Picture]] = {
-    "00": the_explorer,
+FIGURES: dict[str, Callable[[], list[Chart]]] = {
     "01": gradients_of_negatives,
     "02": bands_and_false_negatives,
     "03": mined_positives,
@@ -105,6 +92,15 @@ PICTURES: dict[str, Callable[[], Picture]] = {
     "05": runs_apart,
     "06": images_of_ones_own,
 }
+"""Of every notebook but 00, whose figure is the explorer as a still image."""
+
+
+def page_of(charts: Sequence[Chart]) -> str:
+    """Return a page with charts side by side, in the grey that is legible on light and on dark."""
+    boxes = "".join(f'<div style="flex:1;min-width:0" id="c{index}"></div>' for index in range(len(charts)))
+    calls = "".join(f"Plotly.newPlot('c{index}', {json.dumps(chart.plain)});" for index, chart in enumerate(charts))
+    styles = "body{margin:0}#all{display:flex;gap:16px;font-family:sans-serif}"
+    return f'<style>{styles}</style><div id="all">{boxes}</div><script>{get_plotlyjs()}\n{calls}</script>'
 
 
 def small(png: bytes) -> bytes:
@@ -115,14 +111,22 @@ def small(png: bytes) -> bytes:
 
 
 def write(folder: Path = FOLDER) -> list[Path]:
-    """Draw every figure into a folder; existing ones are replaced."""
+    """Draw every figure into a folder; existing ones are replaced. It needs Chromium and Playwright."""
+    from playwright.sync_api import sync_playwright
+
     folder.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for name, draw in PICTURES.items():
-        path = folder / f"{name}.png"
-        path.write_bytes(small(draw().png()))
-        paths.append(path)
-    return paths
+    images = {"00": the_explorer()}
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        page = browser.new_page(device_scale_factor=SHARPNESS, viewport={"width": WIDTH, "height": 600})
+        for name, charts in FIGURES.items():
+            page.set_content(page_of(charts()))
+            images[name] = page.locator("#all").screenshot(omit_background=True)
+        browser.close()
+    paths = {name: folder / f"{name}.png" for name in sorted(images)}
+    for name, path in paths.items():
+        path.write_bytes(small(images[name]))
+    return [*paths.values()]
 
 
 if __name__ == "__main__":

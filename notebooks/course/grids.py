@@ -6,14 +6,13 @@ Legend: B anchors, K keys, L shares of closest keys that are dropped, U shares w
 import math
 import re
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeGuard
 
+import plotly.graph_objects as go
 import torch
 from jaxtyping import Float64
-from matplotlib import rc_context
-from matplotlib.axes import Axes
 from torch import Tensor
 
 from cltools.mining import NegativeRule, RankBand, Similarities
@@ -21,14 +20,12 @@ from cltools.mining.bands import rank_count
 from cltools.mining.similarities import own_last
 from cltools.reports.arms import BASELINE, chance_name
 from cltools.reports.table import FIGURES
-from course.plots import LOOK, Picture, panels
+from course.charts import DIVERGING, PALE, PALE_ORANGE, Chart, label, panels
 from course.results import Comparison
 
 LOWERS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2)
 UPPERS = (0.1, 0.2, 0.3, 0.5, 0.75, 1.0)
 """Edges of the heat maps that are computed from a snapshot."""
-DARK = 0.62
-"""The position on a colour scale above which numbers are white."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,70 +119,97 @@ def shares(
     return Grid((*drop_closest,), (*keep_within,), kept), Grid((*drop_closest,), (*keep_within,), false)
 
 
-def of_snapshot(s: Similarities, rule: NegativeRule) -> Picture:
+def of_snapshot(s: Similarities, rule: NegativeRule) -> Chart:
     """Plot the kept share and the false-negative share over the edges, and mark a rule on both."""
     assert s.same_class is not None
     base = 100 * float((s.same_class & ~s.own).sum() / (~s.own).sum())
-    with rc_context(LOOK):
-        figure, axes = panels(9.2, 3.6, 2)
-        kept, false = shares(s)
-        descriptions = [
-            draw(axes[0], kept, rule, "Kept, % of the keys", "Blues", (0, 100), "{:.0f}"),
-            draw(axes[1], false, rule, f"False among the kept, %; base rate {base:.1f}", "Oranges", None, "{:.1f}"),
-        ]
-    return Picture(figure, f"Two heat maps over the edges of a band. {' '.join(descriptions)} {_location(kept, rule)}")
+    kept, false = shares(s)
+    maps = {
+        "Kept, % of the keys": heat(kept, "kept: %{z:.1f} % of the keys", ".0f", PALE, (0, 100)),
+        f"False among kept, %; chance {base:.1f}": heat(false, "false among the kept: %{z:.1f} %", ".1f", PALE_ORANGE),
+    }
+    figure, description = drawn(maps, kept, rule)
+    return Chart(figure, f"Two heat maps over the edges of a band. {description} {_location(kept, rule)}")
 
 
-def of_records(records: Comparison, rule: NegativeRule, figure: str = "knn200") -> Picture:
+def of_records(records: Comparison, rule: NegativeRule | None = None, figure: str = "knn200") -> Chart:
     """Plot mean gains of the recorded bands, against moco and against the random control, and mark a rule."""
-    with rc_context(LOOK):
-        drawn, axes = panels(9.2, 3.2, 2)
-        description = draw_gains(axes, records, rule, figure)
-    return Picture(drawn, description)
-
-
-def draw_gains(
-    axes: Sequence[Axes], records: Comparison, rule: NegativeRule | None = None, figure: str = "knn200"
-) -> str:
-    """Draw both maps of gains on one scale; describe their smallest and largest values."""
     name = FIGURES[figure]
-    grids = [gains(records, figure, chance=chance) for chance in (False, True)]
-    top = max(float(grid.values.nan_to_num(0).abs().max()) for grid in grids) or 1.0
-    titles = (f"{name}, points above moco", f"{name}, points above random control")
-    descriptions = [
-        draw(axis, grid, rule, title, "RdBu", (-top, top), "{:+.1f}")
-        for axis, grid, title in zip(axes, grids, titles, strict=True)
-    ]
-    location = "" if rule is None else f" {_location(grids[0], rule)}"
-    return f"Two heat maps of mean gains over {len(records.seeds)} seeds. {' '.join(descriptions)}{location}"
+    above, beyond = (gains(records, figure, chance=chance) for chance in (False, True))
+    top = max(float(grid.values.nan_to_num(0).abs().max()) for grid in (above, beyond)) or 1.0
+    maps = {
+        f"{name}, points above {of}": heat(grid, f"%{{z:+.2f}} points above {of}", "+.1f", DIVERGING, (-top, top))
+        for of, grid in (("moco", above), ("random control", beyond))
+    }
+    chart, description = drawn(maps, above, rule)
+    location = "" if rule is None else f" {_location(above, rule)}"
+    return Chart(chart, f"Two heat maps of mean gains over {len(records.seeds)} seeds. {description}{location}")
 
 
-def draw(
-    axes: Axes,
-    grid: Grid,
-    rule: NegativeRule | None,
-    title: str,
-    colours: str,
-    ends: tuple[float, float] | None,
-    layout: str,
-) -> str:
-    """Draw one heat map with numbers, so that colour is not needed; describe its smallest and largest value."""
+def drawn(maps: Mapping[str, go.Heatmap], grid: Grid, rule: NegativeRule | None) -> tuple[go.Figure, str]:
+    """Return heat maps over the edges of a grid by title, with a rule marked, and their extremes in words."""
+    figure = panels(*maps, heights=(34 * len(grid.drop_closest) + 40,) * len(maps), rows=0)
+    position = None if rule is None else grid.at(rule)
+    descriptions = []
+    for row, (title, cells) in enumerate(maps.items(), 1):
+        figure.add_traces([cells, *([] if position is None else _ring(position))], rows=row, cols=1)
+        numbers = [number for line in cells.text for number in line if number]
+        descriptions.append(f"{title}: from {min(numbers, key=float)} to {max(numbers, key=float)}.")
+    for update, edges, title in (
+        (figure.update_xaxes, grid.keep_within, "keep within, % of the keys"),
+        (figure.update_yaxes, grid.drop_closest, "drop the closest, %"),
+    ):
+        named = [f"{100 * edge:g}" for edge in edges]
+        update(title_text=title, tickvals=[*range(len(edges))], ticktext=named, showgrid=False)
+        update(range=(-0.5, len(edges) - 0.5))
+    return figure, " ".join(descriptions)
+
+
+def heat(
+    grid: Grid, says: str, layout: str, scale: Sequence[tuple[float, str]], ends: tuple[float, float] | None = None
+) -> go.Heatmap:
+    """Return one heat map with numbers, so that colour is not needed.
+
+    Args:
+        grid: the numbers.
+        says: what the label on hover says of a cell, below its edges.
+        layout: the format of the numbers.
+        scale: colours, light enough for dark numbers.
+        ends: the values at the ends of the scale; None for the smallest and the largest.
+    """
     known = grid.values[grid.values.isfinite()]
     low, high = ends or (float(known.min()), float(known.max()))
-    axes.imshow(grid.values.numpy(), cmap=colours, vmin=low, vmax=high, aspect="auto", origin="lower")
-    for row, column in grid.values.isfinite().nonzero().tolist():
-        value = float(grid.values[row, column])
-        share = (value - low) / (high - low or 1.0)
-        strong = max(share, 1 - share) > 0.8 if low < 0 else share > DARK
-        axes.text(column, row, layout.format(value), ha="center", va="center", color="#FFFFFF" if strong else "#222222")
-    axes.set_xticks(range(len(grid.keep_within)), [f"{100 * edge:g}" for edge in grid.keep_within])
-    axes.set_yticks(range(len(grid.drop_closest)), [f"{100 * edge:g}" for edge in grid.drop_closest])
-    axes.set(xlabel="keep within, % of the keys", ylabel="drop the closest, %", title=title)
-    position = None if rule is None else grid.at(rule)
-    if position is not None:
-        axes.plot(*position, "o", markersize=36, markerfacecolor="none", markeredgecolor="#000000", markeredgewidth=4)
-        axes.plot(*position, "o", markersize=36, markerfacecolor="none", markeredgecolor="#F0E442", markeredgewidth=2)
-    return f"{title}: from {layout.format(float(known.min()))} to {layout.format(float(known.max()))}."
+    return go.Heatmap(
+        z=[[value if math.isfinite(value) else None for value in row] for row in grid.values.tolist()],
+        text=[[format(value, layout) if math.isfinite(value) else "" for value in row] for row in grid.values.tolist()],
+        customdata=[
+            [f"drop the closest {100 * lower:g} %, keep within {100 * upper:g} %" for upper in grid.keep_within]
+            for lower in grid.drop_closest
+        ],
+        texttemplate="%{text}",
+        colorscale=scale,
+        zmin=low,
+        zmax=high,
+        showscale=False,
+        hoverongaps=False,
+        hovertemplate=label("%{customdata}", says),
+    )
+
+
+def _ring(position: tuple[float, float]) -> list[go.Scatter]:
+    """Return the mark of a rule, a yellow ring on a black one, which is seen on any ground."""
+    return [
+        go.Scatter(
+            x=[position[0]],
+            y=[position[1]],
+            mode="markers",
+            marker={"symbol": "circle-open", "size": 30, "color": colour, "line": {"width": width, "color": colour}},
+            hoverinfo="skip",
+            name="the chosen band",
+            showlegend=False,
+        )
+        for colour, width in (("#000000", 5), ("#F0E442", 2))
+    ]
 
 
 def _location(grid: Grid, rule: NegativeRule) -> str:

@@ -1,6 +1,6 @@
 """Curves of a run while `fit` trains it: loss, accuracy and the rules' choices, redrawn in place once per epoch.
 
-The curves are a still image, not a widget: it is saved with the notebook, and shown without a kernel.
+The curves are a chart, not a widget: it is saved with the notebook, and shown without a kernel.
 """
 
 import html
@@ -12,20 +12,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from matplotlib import rc_context
-from matplotlib.axes import Axes
-
 from cltools.config import Experiment
 from cltools.reports.table import FIGURES
 from cltools.training import History, Run
 from cltools.training.record import Row
 from cltools.training.run import HISTORY
-from course.plots import COLOURS, LOOK, Picture, panels
+from course.charts import Chart, line, panels, thinned
 
-AT_MOST = 0.3
+AT_MOST = 1.0
 """Minimum seconds between two drawings, if epochs are shorter."""
 REST = 4
 """The pause after a drawing, as a multiple of its duration: drawing takes at most a fifth of the time."""
+HEIGHTS = (140, 140, 140)
+"""Of the three panels, in pixels."""
+LOOKS = (1, 2, 0, 3)
+"""The colour, dash and symbol of each curve, by index."""
 RECENT = 5
 """The number of epochs from which the speed is computed."""
 
@@ -43,12 +44,36 @@ class Sentence:
         return f'<p role="status" aria-live="polite">{html.escape(self.words)}</p>'
 
 
+class Blank:
+    """An empty output of the height of a chart."""
+
+    def __init__(self, chart: Chart) -> None:
+        self.height = chart.figure.layout.height
+
+    def __repr__(self) -> str:
+        return ""
+
+    def _repr_html_(self) -> str:
+        return f'<div style="height:{self.height}px;margin:0"></div>'
+
+
+def redraw(handle: Any, chart: Chart) -> None:
+    """Replace the chart of a display handle.
+
+    Plotly's renderer for JupyterLab does not redraw a chart that it shows already, so a blank comes between; preparing
+    the chart before keeps that brief.
+    """
+    chart.plain  # noqa: B018
+    handle.update(Blank(chart))
+    handle.update(chart)
+
+
 class LiveCurves:
     """A callback that draws the history so far: `fit(experiment, callbacks=[curves])`, after `display(curves)`.
 
     Attributes:
         sentence: where training is, in words.
-        picture: the curves.
+        chart: the curves.
     """
 
     def __init__(
@@ -65,7 +90,7 @@ class LiveCurves:
         self._ends: list[float] = []
         self._due = -math.inf
         self._sentence_display: Any = None
-        self._picture_display: Any = None
+        self._chart_display: Any = None
         path = None if folder is None else Path(folder) / HISTORY
         self._take(History.load(path).rows if path is not None and path.is_file() else [])
 
@@ -83,14 +108,14 @@ class LiveCurves:
         self._take(run.history.rows, None if images is None else images // self.experiment.training.batch)
         if self._sentence_display is not None:
             self._sentence_display.update(self.sentence)
-            self._picture_display.update(self.picture)
+            redraw(self._chart_display, self.chart)
         ended = self._clock()
         self._due = ended + max(AT_MOST, REST * (ended - began))
 
     def _take(self, rows: list[Row], steps: int | None = None) -> None:
         epochs = self.experiment.training.epochs
         self.sentence = Sentence(progress(rows, epochs, steps, self._seconds(rows)))
-        self.picture = draw(rows, epochs, self.experiment.evaluation.protocol, self.sentence.words)
+        self.chart = draw(rows, epochs, self.experiment.evaluation.protocol, self.sentence.words)
 
     def _seconds(self, rows: list[Row]) -> float | None:
         """Return the seconds per epoch including the work after it, as measured here, or else by the history."""
@@ -103,7 +128,7 @@ class LiveCurves:
         from IPython.display import display
 
         self._sentence_display = display(self.sentence, display_id=True)  # type: ignore[no-untyped-call]
-        self._picture_display = display(self.picture, display_id=True)  # type: ignore[no-untyped-call]
+        self._chart_display = display(self.chart, display_id=True)  # type: ignore[no-untyped-call]
 
 
 def progress(rows: list[Row], epochs: int, steps: int | None, seconds: float | None) -> str:
@@ -138,36 +163,35 @@ def duration(seconds: float) -> str:
     return f"{seconds / 3600:.1f} hours"
 
 
-def draw(rows: list[Row], epochs: int, protocol: str, words: str) -> Picture:
+def draw(rows: list[Row], epochs: int, protocol: str, words: str) -> Chart:
     """Draw loss, kNN accuracy, and the share of the chosen keys that are of the anchor's class, by epoch."""
     name = FIGURES[protocol]
-    with rc_context(LOOK):
-        figure, (loss, knn, chosen) = panels(9.2, 2.7, 3)
-        descriptions = [_line(loss, rows, "loss", "loss", COLOURS[1])]
-        loss.set(title="Training loss")
-        descriptions.append(_line(knn, rows, "knn", f"{name} %", COLOURS[2]))
-        knn.set(title=f"{name} while training, %")
-        columns = (("false_negative_share", "negatives", COLOURS[0]), ("mined_purity", "mined positives", COLOURS[3]))
-        for column, label, colour in columns:
-            descriptions.append(_line(chosen, rows, column, label, colour, scale=100))
-        chosen.set(title="Of the anchor's class, %", ylim=(0, 120), yticks=range(0, 101, 20))
-        if chosen.lines:
-            chosen.legend(loc="upper left", ncols=2, borderaxespad=0, columnspacing=1)  # above what may reach 100
-        for axes in (loss, knn, chosen):
-            if rows and not axes.lines:
-                note = "not measured" if len(rows) >= epochs else "not measured so far"
-                axes.text(0.5, 0.5, note, transform=axes.transAxes, ha="center")
-                axes.set_yticks([])
-            axes.set(xlabel="epoch", xlim=(0, epochs + 0.5))
-            axes.grid(True)
-    return Picture(figure, f"Curves of a run. {words} {' '.join(filter(None, descriptions))}".rstrip())
-
-
-def _line(axes: Axes, rows: list[Row], column: str, label: str, colour: str, scale: float = 1.0) -> str:
-    """Draw one column where it was measured, and describe its ends; return "" if it was never measured."""
-    known = [(int(row["epoch"]), scale * row[column]) for row in rows if row[column] == row[column]]
-    if not known:
-        return ""
-    axes.plot(*zip(*known, strict=True), "o-", color=colour, markersize=3.5, label=label)
-    (first, before), (last, after) = known[0], known[-1]
-    return f"{label}: {before:.3g} at epoch {first}, {after:.3g} at epoch {last}."
+    figure = panels(
+        "Training loss", f"{name} while training, %", "Of the anchor's class, %", heights=HEIGHTS, shared=True
+    )
+    curves = (
+        (1, "loss", "loss", "", 1.0),
+        (2, "knn", name, " %", 1.0),
+        (3, "false_negative_share", "negatives", " %", 100.0),
+        (3, "mined_purity", "mined positives", " %", 100.0),
+    )
+    descriptions, measured = [], set()
+    for index, (panel, column, label, unit, scale) in enumerate(curves):
+        known = {int(row["epoch"]): scale * row[column] for row in rows if row[column] == row[column]}
+        if known:
+            says = f"epoch %{{x}}: %{{y:.3g}}{unit}"
+            shown = thinned(known)
+            curve = line(shown, shown.values(), label, says, index=LOOKS[index], showlegend=panel == 3)
+            figure.add_trace(curve, row=panel, col=1)
+            measured.add(panel)
+            (first, before), (last, after) = ([*known.items()][end] for end in (0, -1))
+            descriptions.append(f"{label}{unit}: {before:.3g} at epoch {first}, {after:.3g} at epoch {last}.")
+    note = "not measured" if len(rows) >= epochs else "not measured so far"
+    for panel, axis in enumerate(figure.select_yaxes(), 1):
+        if rows and panel not in measured:
+            middle = sum(axis.domain) / 2
+            figure.add_annotation(text=note, x=0.5, y=middle, xref="paper", yref="paper", showarrow=False)
+    figure.update_xaxes(range=(0, epochs + 0.5))
+    figure.update_xaxes(title_text="epoch", row=3)
+    figure.update_yaxes(range=(0, 102), row=3)
+    return Chart(figure, " ".join(["Curves of a run.", *filter(None, [words]), *descriptions]))

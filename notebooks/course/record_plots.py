@@ -1,16 +1,16 @@
-"""Figures of recorded comparisons: differences between arms, and learning curves."""
+"""Charts of recorded comparisons: differences between arms, and learning curves."""
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from matplotlib import rc_context
-from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
+import plotly.graph_objects as go
 
 from cltools.errors import CltoolsError
 from cltools.reports.arms import BASELINE
 from cltools.reports.table import FIGURES
-from course.plots import COLOURS, GREY, LOOK, Picture, legible, panels
+from course.charts import COLOURS, GREY, Chart, area, label, line, panels, text
+from course.paired import detectable
 from course.results import Comparison
 
 CURVES = (
@@ -22,39 +22,74 @@ CURVES = (
 those of arms with different negatives cannot be compared."""
 
 
-def gains(records: Comparison, arms: Sequence[str], figure: str = "knn200", *, against: str = BASELINE) -> Picture:
-    """Plot the gain of each arm over another with the same seed: one dot per seed, and a bar at the mean."""
-    with rc_context(LOOK):
-        drawn, (axes,) = panels(7.2, 0.8 + 0.34 * len(arms), 1)
-        draw_gains(axes, records, arms, figure, against=against)
-    means = {arm: statistics.fmean(records.gains(arm, figure, against=against).values()) for arm in arms}
-    descriptions = "; ".join(f"{arm} {mean:+.1f}" for arm, mean in means.items())
-    return Picture(
-        drawn, f"Differences from {against} in points of {FIGURES[figure]}, mean over seeds: {descriptions}."
+def gains(
+    records: Comparison,
+    arms: Sequence[str],
+    figure: str = "knn200",
+    *,
+    against: str = BASELINE,
+    later: Comparison | None = None,
+) -> Chart:
+    """Plot the gain of each arm over another with the same seed, the largest mean on top.
+
+    Args:
+        records: the records.
+        arms: the arms.
+        figure: the compared figure.
+        against: the arm they are compared with.
+        later: records of a longer start, which may lack some arms; drawn as open squares.
+    """
+    of = {arm: records.gains(arm, figure, against=against) for arm in arms}
+    means = {arm: statistics.fmean(gain.values()) for arm, gain in of.items()}
+    order = sorted(means, key=means.__getitem__)
+    drawn = panels(f"Points of {FIGURES[figure]} above {against}", heights=(22 * len(order) + 20,), rows=2)
+    sets = {"one seed": of}
+    if later is not None:
+        also = {*later.frame.index.unique("arm")}
+        of_later = {arm: later.gains(arm, figure, against=against) for arm in order if arm in also}
+        sets = {"one seed, after a short start": of, "after a long one": of_later}
+    for index, (name, gained) in enumerate(sets.items()):
+        drawn.add_trace(_dots(name, gained, order, index))
+    drawn.add_trace(_means(of, order))
+    drawn.update_xaxes(zeroline=True, title_text="difference to the same seed, points")
+    rows = [*range(len(order))]
+    drawn.update_yaxes(tickvals=rows, ticktext=[*map(text, order)], range=(-0.7, len(order) - 0.3), showgrid=False)
+    descriptions = "; ".join(f"{arm} {means[arm]:+.1f}" for arm in reversed(order))
+    return Chart(drawn, f"Differences from {against} in points of {FIGURES[figure]}, mean over seeds: {descriptions}.")
+
+
+def _dots(name: str, of: Mapping[str, Mapping[int, float]], order: Sequence[str], index: int) -> go.Scatter:
+    """Return one dot per arm and seed; those of a second set are open squares."""
+    points = [(gain, order.index(arm), arm, seed) for arm, by_seed in of.items() for seed, gain in by_seed.items()]
+    return go.Scatter(
+        x=[point[0] for point in points],
+        y=[point[1] for point in points],
+        customdata=[(text(arm), seed) for _, _, arm, seed in points],
+        mode="markers",
+        name=name,
+        marker={"color": COLOURS[(1, 2)[index]], "symbol": ("circle", "square-open")[index], "size": 7},
+        hovertemplate=label("%{customdata[0]}, seed %{customdata[1]}", "%{x:+.2f} points"),
     )
 
 
-def draw_gains(
-    axes: Axes, records: Comparison, arms: Sequence[str], figure: str, *, against: str, later: Comparison | None = None
-) -> None:
-    """Draw one row per arm, the first on top; hollow dots for arms that are also in the later records."""
-    also = set() if later is None else {*later.frame.index.unique("arm")}
-    for row, arm in enumerate(reversed(arms)):
-        values = [*records.gains(arm, figure, against=against).values()]
-        mean = statistics.fmean(values)
-        colour = COLOURS[2 if mean > 0 else 0]
-        axes.plot(values, [row] * len(values), "o", color=colour, alpha=0.7, markersize=6)
-        axes.plot([mean], [row], "|", color=GREY, markersize=16, markeredgewidth=2)
-        if later is not None and arm in also:
-            values = [*later.gains(arm, figure, against=against).values()]
-            axes.plot(values, [row] * len(values), "o", color=COLOURS[1], markerfacecolor="none", markersize=6)
-    axes.axvline(0, color=GREY, linewidth=1)
-    axes.set_yticks(range(len(arms)), [*reversed(arms)])
-    axes.set(xlabel=f"points of {FIGURES[figure]} above {against} of the same seed", ylim=(-0.6, len(arms) - 0.4))
-    axes.grid(True, axis="x")
+def _means(of: Mapping[str, Mapping[int, float]], order: Sequence[str]) -> go.Scatter:
+    """Return the mean of each arm with its 95 % interval, which needs two seeds or more."""
+    gained = [[*of[arm].values()] for arm in order]
+    halves = [detectable(values) if len(values) > 1 else None for values in gained]
+    said = [text(arm) + (f" ± {half:.2f}" if half is not None else "") for arm, half in zip(order, halves, strict=True)]
+    return go.Scatter(
+        x=[statistics.fmean(values) for values in gained],
+        y=[*range(len(order))],
+        customdata=said,
+        error_x={"type": "data", "array": halves, "color": COLOURS[0], "thickness": 1.5, "width": 4},
+        mode="markers",
+        name="mean and 95 % interval",
+        marker={"color": COLOURS[0], "symbol": "diamond", "size": 8},
+        hovertemplate=label("%{customdata}", "mean: %{x:+.2f} points"),
+    )
 
 
-def learning_curves(records: Comparison, arms: Sequence[str]) -> Picture:
+def learning_curves(records: Comparison, arms: Sequence[str]) -> Chart:
     """Plot means over seeds by epoch: these arms by name, the first with its deviation, all others as thin grey lines.
 
     Args:
@@ -68,32 +103,47 @@ def learning_curves(records: Comparison, arms: Sequence[str]) -> Picture:
         raise CltoolsError(f"{len(arms)} arms, but only {len(COLOURS)} colours can be distinguished. Name fewer.")
     others = [arm for arm in records.arms if arm not in arms]
     descriptions = []
-    with rc_context(LOOK):
-        figure, axes = panels(9.2, 3.4, len(CURVES))
-        for panel, (column, title, scale) in zip(axes, CURVES, strict=True):
-            for arm in (*others, *arms):
-                seeds = [*records.curves(arm, column).values()]
-                if not seeds:
-                    continue
-                epochs = sorted(set.intersection(*({*seed} for seed in seeds)))
-                by_epoch = [[scale * seed[epoch] for seed in seeds] for epoch in epochs]
-                means = [statistics.fmean(values) for values in by_epoch]
-                if arm in others:
-                    panel.plot(epochs, means, color=GREY, linewidth=0.8, alpha=0.5)
-                    continue
-                index, colour = arms.index(arm), COLOURS[arms.index(arm)]
-                width = 1.6 + 0.7 * (len(arms) - 1 - index)  # a line below another stays visible
-                panel.plot(epochs, means, ".-", color=colour, linewidth=width, label=arm)
-                descriptions.append(f"{title.removesuffix(', %')} of {arm} {means[0]:.1f} to {means[-1]:.1f} %")
-                if arm == arms[0] and len(seeds) > 1:
-                    spread = [statistics.stdev(values) for values in by_epoch]
-                    low, high = ([m + sign * s for m, s in zip(means, spread, strict=True)] for sign in (-1, 1))
-                    panel.fill_between(epochs, low, high, color=colour, alpha=0.2, linewidth=0)
-            panel.set(title=title, xlabel="epoch")
-            panel.xaxis.set_major_locator(MaxNLocator(integer=True))
-            panel.grid(True)
-        named = {str(line.get_label()): line for panel in axes for line in panel.lines if line.get_label() in arms}
-        figure.legend([*named.values()], [*map(legible, named)], loc="outside lower center", ncols=len(arms))
-    return Picture(
+    figure = panels(*(title for _, title, _ in CURVES), heights=(200,) * len(CURVES), shared=True, rows=3)
+    for panel, (column, title, scale) in enumerate(CURVES):
+        place: dict[str, Any] = {"rows": panel + 1, "cols": 1}
+        rest = [(arm, by_epoch) for arm in others if (by_epoch := _by_epoch(records, arm, column, scale))]
+        if rest:
+            figure.add_traces([_others(rest, len(others), showlegend=panel == 0)], **place)
+        for index, arm in enumerate(arms):
+            by_epoch = _by_epoch(records, arm, column, scale)
+            if not by_epoch:
+                continue
+            means = {epoch: statistics.fmean(values) for epoch, values in by_epoch.items()}
+            curve = line(means, means.values(), arm, "epoch %{x}: %{y:.1f} %", index=index, showlegend=panel == 0)
+            first, last = ([*means.values()][end] for end in (0, -1))
+            descriptions.append(f"{title.removesuffix(', %')} of {arm} {first:.1f} to {last:.1f} %")
+            if index == 0 and min(map(len, by_epoch.values())) > 1:
+                ends = [(means[epoch], statistics.stdev(values)) for epoch, values in by_epoch.items()]
+                low, high = ([mean + sign * spread for mean, spread in ends] for sign in (-1, 1))
+                figure.add_traces([area([*means], low, high, curve)], **place)
+            figure.add_traces([curve], **place)
+    figure.update_xaxes(dtick=1)
+    figure.update_xaxes(title_text="epoch", row=len(CURVES))
+    return Chart(
         figure, f"Learning curves, means over seeds: {'; '.join(descriptions)}. Thin lines: {len(others)} other arms."
     )
+
+
+def _by_epoch(records: Comparison, arm: str, column: str, scale: float) -> dict[int, list[float]]:
+    """Return the values of all seeds at each epoch that every seed has; none if the arm lacks the column."""
+    seeds = [*records.curves(arm, column).values()]
+    epochs = sorted(set.intersection(*({*seed} for seed in seeds))) if seeds else []
+    return {epoch: [scale * seed[epoch] for seed in seeds] for epoch in epochs}
+
+
+def _others(arms: Sequence[tuple[str, dict[int, list[float]]]], count: int, *, showlegend: bool) -> go.Scatter:
+    """Return the other arms as one trace with gaps between them."""
+    points: list[tuple[Any, ...]] = []
+    for arm, by_epoch in arms:
+        points += [(epoch, statistics.fmean(values), text(arm)) for epoch, values in by_epoch.items()]
+        points.append((None, None, ""))
+    x, y, names = zip(*points, strict=True)
+    curve = line(
+        x, y, f"{count} other arms", "", colour=GREY, mode="lines", width=0.8, customdata=names, showlegend=showlegend
+    )
+    return curve.update(hovertemplate=label("%{customdata}", "epoch %{x}: %{y:.1f} %"))

@@ -1,4 +1,4 @@
-"""Figures of finished runs: accuracy by class, confusion matrix, runs by seed, and figures by protocol.
+"""Charts of finished runs: accuracy by class, confusion matrix, runs by seed, and figures by protocol.
 
 Legend: C classes.
 """
@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import plotly.graph_objects as go
 import torch
 from jaxtyping import Int64
-from matplotlib import rc_context
-from matplotlib.axes import Axes
 from torch import Tensor
 
 from cltools.evaluation import per_class
@@ -22,11 +21,14 @@ from cltools.reports.published import PUBLISHED
 from cltools.reports.table import FIGURES
 from cltools.training.record import RunRecord
 from cltools.training.run import confusion_file
-from course.plots import COLOURS, GREY, LOOK, Picture, legible, panels
+from course.charts import COLOURS, PALE, SYMBOLS, Chart, label, line, panels, reference, text, thinned
+from course.paired import detectable
 from course.results import figures_by_method, method_of
 
 SHOWN = 12
 """The number of classes for which there is room; if there are more, the worst are shown."""
+LOOKS = (1, 0, 2, 3, 4, 5)
+"""The colour, dash and symbol of each method, by index."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,41 +79,60 @@ def read_confusion(folder: str | Path, protocol: str, split: str = "test") -> Co
     return Confusion(corner.rpartition(" by ")[2], tuple(map(text_of, classes)), counts)
 
 
-def by_class(confusion: Confusion) -> Picture:
-    """Plot the accuracy of each class on the left, and the confusion matrix on the right."""
+def by_class(confusion: Confusion) -> Chart:
+    """Plot the accuracy of each class, the worst on top, and below it the confusion matrix."""
     shares = per_class(confusion.counts)
     order = shares.nan_to_num(101).argsort(stable=True)[:SHOWN]  # classes without images come last
     names = [confusion.classes[index] for index in order.tolist()]
     part = confusion.counts[order][:, order].double() / confusion.counts[order].sum(1, keepdim=True).clamp_min(1)
-    with rc_context(LOOK):
-        figure, (left, right) = panels(9.2, 1.3 + 0.26 * len(names), 2)
-        left.barh(names, shares[order].tolist(), color=COLOURS[1])
-        left.axvline(_top(confusion), color=GREY, linestyle=":")
-        left.set(
-            xlim=(0, 100), xlabel="% of its images; dotted: of all images", title=f"Correct, by {_protocol(confusion)}"
-        )
-        left.invert_yaxis()
-        _draw_matrix(right, 100 * part, names)
+    heights = (22 * len(names) + 20, 24 * len(names) + 20)
+    figure = panels(f"Correct, % by {_protocol(confusion)}", "Taken for, % of the row's class", heights=heights, rows=1)
+    figure.add_traces([_bars(shares[order], names), _average(confusion, len(names))], rows=1, cols=1)
+    figure.add_traces([_matrix(100 * part, names)], rows=2, cols=1)
+    figure.update_xaxes(range=(0, 100), title_text="its images that were classified correctly, %", row=1)
+    rows = {"tickvals": [*range(len(names))], "ticktext": [*map(text, names)], "showgrid": False}
+    figure.update_yaxes(range=(len(names) - 0.5, -0.5), **rows)
+    figure.update_xaxes(title_text="what they were taken for", tickangle=-40, **rows, row=2)
     hidden = len(confusion.classes) - len(names)
     description = (
         f"Worst: {names[0]} with {shares[order[0]]:.0f} %; of all images {_top(confusion):.1f} % were correct."
     )
     few = f" The {len(names)} worst of {len(confusion.classes)} classes are shown." if hidden else ""
-    return Picture(figure, f"Accuracy by class, and the confusion matrix. {description}{few}")
+    return Chart(figure, f"Accuracy by class, and the confusion matrix. {description}{few}")
 
 
-def _draw_matrix(axes: Axes, percent: Tensor, names: list[str]) -> None:
-    """Draw the matrix with true classes as rows, and with numbers in the cells, so that colour is not needed."""
-    axes.imshow(percent.numpy(), cmap="Blues", vmin=0, vmax=100, aspect="auto")
-    for row, column in torch.cartesian_prod(*[torch.arange(len(names))] * 2).reshape(-1, 2).tolist():
-        value = float(percent[row, column])
-        shown = f"{value:.0f}" if value >= 0.5 else ""
-        axes.text(
-            column, row, shown, ha="center", va="center", fontsize=8, color="#FFFFFF" if value > 55 else "#222222"
-        )
-    axes.set_xticks(range(len(names)), names, rotation=35, ha="right")
-    axes.set_yticks(range(len(names)), names)
-    axes.set(title="Row: shows. Column: was taken for. % of the row")
+def _bars(shares: Tensor, names: list[str]) -> go.Bar:
+    return go.Bar(
+        x=shares.tolist(),
+        y=[*range(len(names))],
+        customdata=[*map(text, names)],
+        orientation="h",
+        name="one class",
+        marker={"color": COLOURS[1]},
+        hovertemplate=label("%{customdata}: %{x:.1f} % correct"),
+    )
+
+
+def _average(confusion: Confusion, rows: int) -> go.Scatter:
+    top = _top(confusion)
+    return reference([top, top], [-0.5, rows - 0.5], f"of all images: {top:.1f} %")
+
+
+def _matrix(percent: Tensor, names: list[str]) -> go.Heatmap:
+    """Return the matrix with true classes as rows, and with numbers in the cells, so that colour is not needed."""
+    shown = [[f"{value:.0f}" if value >= 0.5 else "" for value in row] for row in percent.tolist()]
+    says = [[f"{text(row)} taken for {text(column)}" for column in names] for row in names]
+    return go.Heatmap(
+        z=percent.tolist(),
+        text=shown,
+        customdata=says,
+        texttemplate="%{text}",
+        colorscale=PALE,
+        zmin=0,
+        zmax=100,
+        showscale=False,
+        hovertemplate=label("%{customdata}", "%{z:.1f} % of its images"),
+    )
 
 
 def _top(confusion: Confusion) -> float:
@@ -122,48 +143,55 @@ def _protocol(confusion: Confusion) -> str:
     return FIGURES.get(confusion.protocol, confusion.protocol)
 
 
-def runs_apart(records: Mapping[Path, RunRecord]) -> Picture:
+def runs_apart(records: Mapping[Path, RunRecord]) -> Chart:
     """Plot runs of several methods and seeds: accuracy and loss over the epochs, and the final figure by protocol."""
-    with rc_context(LOOK):
-        figure, (accuracy, loss, ends) = panels(9.2, 3.2, 3)
-        draw_over_epochs(accuracy, records, "knn")
-        accuracy.set(title="kNN-200 while training, %")
-        accuracy.legend(loc="lower right")
-        draw_over_epochs(loss, records, "loss")
-        loss.set(title="Training loss")
-        description = draw_ends(ends, records, ("knn200", "knn10", "probe"))
-    return Picture(
-        figure, f"Curves of recorded runs by method, one line per seed. After the last epoch: {description}."
-    )
+    figure = panels("kNN-200 while training, %", "Training loss", "After the last epoch, %", rows=2)
+    for panel, (column, unit) in enumerate((("knn", " %"), ("loss", "")), 1):
+        figure.add_traces(over_epochs(records, column, unit, showlegend=panel == 1), rows=panel, cols=1)
+        figure.update_xaxes(title_text="epoch", row=panel)
+    protocols = ("knn200", "knn10", "probe")
+    points, description = ends(records, protocols)
+    figure.add_traces(points, rows=3, cols=1)
+    names = [FIGURES[name] for name in protocols]
+    figure.update_xaxes(tickvals=[*range(len(names))], ticktext=names, range=(-0.5, len(names) - 0.5), row=3)
+    figure.update_xaxes(title_text="protocol; with the mean and its 95 % interval", row=3)
+    return Chart(figure, f"Curves of recorded runs by method, one line per seed. After the last epoch: {description}.")
 
 
-def draw_over_epochs(axes: Axes, records: Mapping[Path, RunRecord], column: str) -> None:
-    """Draw one line per run, with one colour and style per method."""
-    for method, part in _by_method(records).items():
-        colour, style = _look(records, method)
-        for index, record in enumerate(part):
-            known = [(row.epoch, value) for row in record.by_epoch if (value := getattr(row, column)) is not None]
-            axes.plot(
-                *zip(*known, strict=True), style, color=colour, alpha=0.7, label=legible(method) if not index else None
-            )
-    axes.set(xlabel="epoch")
-    axes.grid(True)
+def over_epochs(
+    records: Mapping[Path, RunRecord], column: str, unit: str, *, showlegend: bool = True
+) -> list[go.Scatter]:
+    """Return one line per run, with one colour, dash and symbol per method."""
+    lines = []
+    for index, (method, part) in enumerate(_by_method(records).items()):
+        for place, record in enumerate(part):
+            measured = {row.epoch: value for row in record.by_epoch if (value := getattr(row, column)) is not None}
+            known = thinned(measured)
+            says = f"seed {record.seed}, epoch %{{x}}: %{{y:.4g}}{unit}"
+            first = showlegend and place == 0
+            curve = line(known, known.values(), method, says, index=LOOKS[index % 6], showlegend=first)
+            lines.append(curve)
+    return lines
 
 
-def draw_ends(axes: Axes, records: Mapping[Path, RunRecord], figures: tuple[str, ...]) -> str:
-    """Draw one dot per run and protocol, and a tick at the mean of a method; describe the means."""
-    methods, description = [*_by_method(records)], []
+def ends(records: Mapping[Path, RunRecord], figures: tuple[str, ...]) -> tuple[list[go.Scatter], str]:
+    """Return one dot per run and protocol, and each method's mean with its 95 % interval; describe the means."""
+    methods, description, points = [*_by_method(records)], [], []
     for column, figure in enumerate(figures):
-        for shift, (method, of_seed) in enumerate(figures_by_method(records, figure).items()):
-            colour, _ = _look(records, method)
-            x, values = column + 0.3 * (shift - (len(methods) - 1) / 2), [*of_seed.values()]
-            axes.plot([x] * len(values), values, "os^D"[shift % 4], color=colour, alpha=0.7, markersize=6)
-            axes.plot([x], [statistics.fmean(values)], "_", color=GREY, markersize=16, markeredgewidth=2)
-            description.append(f"{method} {FIGURES[figure]} {statistics.fmean(values):.1f} %")
-    axes.set_xticks(range(len(figures)), [FIGURES[figure] for figure in figures])
-    axes.set(title="Last epoch, %; one dot per seed", xlim=(-0.5, len(figures) - 0.5))
-    axes.grid(True, axis="y")
-    return ", ".join(description)
+        for method, of_seed in figures_by_method(records, figure).items():
+            index = methods.index(method)
+            look, values, mean = LOOKS[index % 6], [*of_seed.values()], statistics.fmean(of_seed.values())
+            x = column + 0.3 * (index - (len(methods) - 1) / 2)
+            said = [f"seed {seed}" for seed in of_seed]
+            more: dict[str, Any] = {"mode": "markers", "index": look, "showlegend": False}
+            dots = line([x - 0.06] * len(values), values, method, "%{customdata}: %{y:.2f} %", customdata=said, **more)
+            middle = line([x + 0.06], [mean], method, "mean: %{y:.2f} %", **more)
+            half = detectable(values) if len(values) > 1 else None
+            middle.error_y = {"type": "data", "array": [half], "thickness": 1.5, "width": 4}
+            middle.marker.update(symbol=f"{SYMBOLS[look]}-open", size=9)
+            points += [dots, middle]
+            description.append(f"{method} {FIGURES[figure]} {mean:.1f} %")
+    return points, ", ".join(description)
 
 
 def _by_method(records: Mapping[Path, RunRecord]) -> dict[str, list[RunRecord]]:
@@ -171,11 +199,6 @@ def _by_method(records: Mapping[Path, RunRecord]) -> dict[str, list[RunRecord]]:
     for path, record in records.items():
         by_method.setdefault(method_of(path), []).append(record)
     return by_method
-
-
-def _look(records: Mapping[Path, RunRecord], method: str) -> tuple[str, str]:
-    index = [*_by_method(records)].index(method)
-    return COLOURS[(1, 0, 2, 3, 4, 5)[index % 6]], ("-", "--", "-.", ":")[index % 4]
 
 
 def published_rows(images: str) -> list[dict[str, Any]]:

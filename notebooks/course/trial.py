@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from matplotlib import rc_context
 from tqdm.auto import tqdm
 
 from cltools.errors import CltoolsError
@@ -21,8 +20,8 @@ from cltools.reports.arms import BASELINE
 from cltools.reports.comparing import CompareFlags, train_arm, warm_start, whole
 from cltools.training import Run
 from cltools.training.record import Row
-from course.live import Sentence
-from course.plots import COLOURS, LOOK, Picture, panels
+from course.charts import COLOURS, SYMBOLS, Chart, line, panels
+from course.live import Sentence, redraw
 from course.results import Comparison
 
 BUDGET = CompareFlags("digits", Path("short-digits.json"), warm_epochs=3, epochs=5, holdout=0.25, every=1)
@@ -65,7 +64,7 @@ class Trial:
         self.curves: dict[tuple[str, int], list[Row]] = {}
         self.rows: list[dict[str, Any]] = []
         self._sentence_display: Any = None
-        self._picture_display: Any = None
+        self._chart_display: Any = None
 
     def train(self, seeds: Sequence[int] = (0, 1)) -> "Trial":
         """Train every arm of these seeds that is not trained yet, and draw it as it learns.
@@ -114,7 +113,7 @@ class Trial:
         return statistics.fmean(shares) if shares else math.nan
 
     @property
-    def picture(self) -> Picture:
+    def chart(self) -> Chart:
         """Loss, accuracy on the held-out images, and false negatives among the kept, by epoch."""
         return draw(self.curves, self.budget.epochs)
 
@@ -128,7 +127,7 @@ class Trial:
     def _draw(self) -> None:
         if self._sentence_display is not None:
             self._sentence_display.update(self.sentence)
-            self._picture_display.update(self.picture)
+            redraw(self._chart_display, self.chart)
 
     def __repr__(self) -> str:
         return self.sentence.words
@@ -137,37 +136,33 @@ class Trial:
         from IPython.display import display
 
         self._sentence_display = display(self.sentence, display_id=True)  # type: ignore[no-untyped-call]
-        self._picture_display = display(self.picture, display_id=True)  # type: ignore[no-untyped-call]
+        self._chart_display = display(self.chart, display_id=True)  # type: ignore[no-untyped-call]
 
 
-def draw(curves: Mapping[tuple[str, int], Sequence[Row]], epochs: int) -> Picture:
-    """Draw one line per arm and seed, by epoch: the colour is the arm, the dashes are the seed."""
+def draw(curves: Mapping[tuple[str, int], Sequence[Row]], epochs: int) -> Chart:
+    """Draw one line per arm and seed, by epoch: colour and symbol are the arm, the dash is the seed."""
     columns = (
-        ("loss", "Training loss", 1),
-        ("knn", "kNN-200 on val, %", 1),
-        ("false_negative_share", "False among the kept, %", 100),
+        ("loss", "Training loss", 1, ""),
+        ("knn", "kNN-200 on val, %", 1, " %"),
+        ("false_negative_share", "False among the kept, %", 100, " %"),
     )
     seeds = sorted({seed for _, seed in curves})
-    with rc_context(LOOK):
-        figure, axes = panels(9.2, 2.9, 3)
-        for panel, (column, title, scale) in zip(axes, columns, strict=True):
-            for (arm, seed), rows in curves.items():
-                known = [(row["epoch"], scale * row[column]) for row in rows if row[column] == row[column]]
-                style = ("-", "--", ":", "-.")[seeds.index(seed) % 4]
-                label = arm if seed == seeds[0] else None
-                panel.plot(*zip(*known, strict=True), style, color=COLOURS[ARMS.index(arm)], label=label, marker=".")
-            panel.set(title=title, xlabel="epoch", xlim=(0.5, epochs + 0.5))
-            panel.set_xticks(range(1, epochs + 1))
-            panel.grid(True)
-        axes[2].set_ylim(0, None)
-        if curves:
-            axes[2].legend(loc="lower left")
+    figure = panels(*(title for _, title, _, _ in columns), heights=(160,) * 3, shared=True)
+    for panel, (column, _, scale, unit) in enumerate(columns, 1):
+        for (arm, seed), rows in curves.items():
+            known = {int(row["epoch"]): scale * row[column] for row in rows if row[column] == row[column]}
+            look: dict[str, Any] = {"index": seeds.index(seed), "colour": COLOURS[ARMS.index(arm)]}
+            says, first = f"seed {seed}, epoch %{{x}}: %{{y:.3g}}{unit}", panel == 1 and seed == seeds[0]
+            curve = line(known, known.values(), arm, says, showlegend=first, **look)
+            curve.marker.symbol = SYMBOLS[ARMS.index(arm)]
+            figure.add_trace(curve, row=panel, col=1)
+    figure.update_xaxes(range=(0.5, epochs + 0.5), dtick=1)
+    figure.update_xaxes(title_text="epoch", row=3)
+    figure.update_yaxes(rangemode="tozero", row=3)
     descriptions = []
     for arm in ARMS:
         ends = [rows[-1] for (name, _), rows in curves.items() if name == arm and rows]
         if ends:
             loss, knn = (statistics.fmean(row[column] for row in ends) for column in ("loss", "knn"))
             descriptions.append(f"{arm}: loss {loss:.2f}, kNN-200 {knn:.1f} %")
-    return Picture(
-        figure, f"Learning curves, means of the last epochs so far: {'; '.join(descriptions) or 'none yet'}."
-    )
+    return Chart(figure, f"Learning curves, means of the last epochs so far: {'; '.join(descriptions) or 'none yet'}.")

@@ -1,4 +1,4 @@
-"""Pictures of bands: their numbers against counting by hand, and that they say in words what they show."""
+"""Charts of bands: their numbers against counting by hand, and that they say in words what they show."""
 
 import numpy as np
 import pytest
@@ -55,22 +55,43 @@ def test_a_band_is_counted_at_every_epoch() -> None:
     assert rows[0]["same class among suspected %"] == pytest.approx(expected)
 
 
-def test_pictures_say_what_they_show() -> None:
-    for picture in (
-        band_plots.purity_by_rank(SNAPSHOT),
-        band_plots.by_closeness(S),
-        band_plots.anchors_apart(S, RankBand(0.1, 0.5)),
-        band_plots.maps_apart(SNAPSHOT),
-    ):
-        assert picture.png().startswith(b"\x89PNG") and len(repr(picture)) > 40
-    kept = 100 * np.median(SNAPSHOT.kept[1, -1])
-    assert f"PCA {kept:.0f} %" in repr(band_plots.maps_apart(SNAPSHOT))
-
-
 def test_the_first_bin_of_the_purity_is_that_of_the_closest_key() -> None:
     assert S.positive_keys is not None and S.same_class is not None
     closest = S.positive_keys.masked_fill(S.own, -2).argmax(1)
     share = 100 * float(S.same_class[torch.arange(100), closest].float().mean())
-    line = band_plots.purity_by_rank(SNAPSHOT).figure.axes[0].lines[1]
-    values = [y for y in np.asarray(line.get_ydata(), float) if y == y]
-    assert values[0] == pytest.approx(share, abs=1e-3)
+    area, curve = [trace for trace in band_plots.purity_by_rank(SNAPSHOT).figure.data if "5" in trace.legendgroup]
+    assert curve.y[0] == pytest.approx(share, abs=1e-3)
+    count = len(curve.y)
+    low, high = area.y[:count], area.y[: count - 1 : -1]
+    assert all(a <= value <= b for a, value, b in zip(low, curve.y, high, strict=True))
+    assert [tuple(ends) for *_, least, most in curve.customdata for ends in [(least, most)]] == [
+        *zip(low, high, strict=True)
+    ]
+
+
+def test_curves_of_dropping_go_through_the_prices() -> None:
+    chart = band_plots.by_closeness(S)
+    for by, curve in zip(("positive", "anchor", "force"), chart.figure.data, strict=False):
+        (row,) = band_plots.prices(S, [curve.customdata[12] / 100], by=by)
+        assert (curve.x[12], curve.y[12]) == pytest.approx((row["true dropped %"], row["false dropped %"]))
+        assert curve.name == f"by the {by}" and f"{by}: " in chart.words
+    assert chart.figure.data[3].x == chart.figure.data[3].y == (0, 100)
+
+
+def test_every_anchor_is_in_the_histogram() -> None:
+    bars, mean = band_plots.anchors_apart(S, RankBand(0.1, 0.5)).figure.data
+    kept = select(S, AugmentedView(), RankBand(0.1, 0.5)).band == Band.POTENTIAL
+    assert S.same_class is not None and sum(bars.y) == 100
+    assert mean.x[0] == pytest.approx(100 * float((kept & S.same_class).sum() / kept.sum()))
+    shares = 100 * (kept & S.same_class).sum(1) / kept.sum(1)
+    assert bars.customdata[0][0] == pytest.approx(float(shares.min()), abs=1e-3)
+
+
+def test_every_point_is_on_every_map() -> None:
+    chart = band_plots.maps_apart(SNAPSHOT)
+    for index, name in enumerate(SNAPSHOT.map_names):
+        drawn = [*chart.figure.select_traces(row=1 + index // 2, col=1 + index % 2)]
+        points = {(x, y) for trace in drawn for x, y in zip(trace.x, trace.y, strict=True)}
+        assert points == {(float(x), float(y)) for x, y in SNAPSHOT.maps[index, -1]}
+        kept = 100 * np.median(SNAPSHOT.kept[index, -1])
+        assert f"{name} {kept:.0f} %" in chart.words

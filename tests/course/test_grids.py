@@ -83,21 +83,26 @@ def test_a_rule_lies_between_the_edges() -> None:
         assert grid.at(other) is None
 
 
-def test_pictures_say_what_they_show_and_mark_the_rule() -> None:
-    picture = grids.of_records(record(), RankBand(0.1, 0.5))
+def test_charts_say_what_they_show_and_mark_the_rule() -> None:
+    chart = grids.of_records(record(), RankBand(0.1, 0.5))
     for words in (
         "gains over 2 seeds",
         "above moco: from -2.0 to +2.5",
         "random control: from -2.0 to +3.5",
         "from 10 % to 50 %",
     ):
-        assert words in picture.words
-    left, right = picture.figure.axes
-    assert [text.get_text() for text in left.texts] == ["+0.5", "+0.0", "+2.5", "-2.0"]
-    assert all(axes.lines[-1].get_xydata().tolist() == [[0, 1]] for axes in (left, right))
+        assert words in chart.words
+    above, *rings = chart.figure.select_traces(row=1, col=1)
+    assert [*map(list, above.z)] == [[0.5, 0], [2.5, -2]] and [*map(list, above.text)] == [
+        ["+0.5", "+0.0"],
+        ["+2.5", "-2.0"],
+    ]
+    assert above.customdata[1][0] == "drop the closest 10 %, keep within 50 %"
+    assert above.zmin == -above.zmax and [(ring.x, ring.y) for ring in rings] == [((0,), (1,))] * 2
+    assert "(" not in grids.of_records(record()).words and len(grids.of_records(record()).figure.data) == 2
     unmarked = grids.of_snapshot(S, RandomNegatives(0.5))
-    assert "it is not on this map" in unmarked.words and not any(axes.lines for axes in unmarked.figure.axes)
+    assert "it is not on this map" in unmarked.words and len(unmarked.figure.data) == 2
+    assert unmarked.figure.data[0].z[-1][0] is None and unmarked.figure.data[0].text[-1][0] == ""
     beyond = grids.of_records(record(), RankBand(0.2, 0.4))
     assert "from 20 % to 40 %, is beyond the edges shown" in beyond.words
-    assert len(grids.of_snapshot(S, RankBand(0.05, 0.5)).figure.axes[0].lines) == 2
-    assert picture.png()[:4] == b"\x89PNG"
+    assert len(grids.of_snapshot(S, RankBand(0.05, 0.5)).figure.data) == 6

@@ -16,6 +16,7 @@ from cltools import Experiment, fit, load_images, preset
 from cltools.datasets import ImageSet
 from cltools.training import Run, Stopped
 from course import LiveCurves, live
+from course.charts import Chart
 from course.live import AT_MOST, REST, Sentence, draw, duration, progress
 
 fitting = import_module("cltools.training.fit")  # the module, whose name in the package is the function's
@@ -54,19 +55,21 @@ def test_a_length_of_time_in_words(seconds: float, words: str) -> None:
 
 
 def test_what_was_not_measured_is_not_drawn() -> None:
-    picture = draw([row(1), row(2, 50.0), row(3), row(4, 60.0)], 6, "knn10", "Here.")
-    loss, knn, chosen = picture.figure.axes
-    assert [*loss.lines[0].get_xdata()] == [1, 2, 3, 4] and [*loss.lines[0].get_ydata()] == [4, 3, 2, 1]
-    assert [*knn.lines[0].get_xdata()] == [2, 4] and [*knn.lines[0].get_ydata()] == [50, 60]
-    (negatives,) = chosen.lines  # no purity without mining
-    assert [*negatives.get_ydata()] == pytest.approx([10, 20, 30, 40])
-    assert all(axes.get_xlim() == (0, 6.5) for axes in picture.figure.axes)
-    assert "kNN-10 %: 50 at epoch 2, 60 at epoch 4" in picture.words and "mined" not in picture.words
-    assert not any(axes.lines or axes.texts for axes in draw([], 6, "knn200", "").figure.axes)
-    unmeasured = draw([row(1), row(2)], 6, "knn200", "").figure.axes[1]
-    assert [text.get_text() for text in unmeasured.texts] == ["not measured so far"] and not unmeasured.lines
-    (text,) = draw([row(1), row(2)], 2, "knn200", "").figure.axes[1].texts
-    assert text.get_text() == "not measured"
+    chart = draw([row(1), row(2, 50.0), row(3), row(4, 60.0)], 6, "knn10", "Here.")
+    loss, knn, negatives = chart.figure.data  # no purity without mining
+    assert [*loss.x] == [1, 2, 3, 4] and [*loss.y] == [4, 3, 2, 1]
+    assert [*knn.x] == [2, 4] and [*knn.y] == [50, 60]
+    assert negatives.name == "negatives" and [*negatives.y] == pytest.approx([10, 20, 30, 40])
+    assert all(axis.range == (0, 6.5) for axis in chart.figure.select_xaxes())
+    assert "kNN-10 %: 50 at epoch 2, 60 at epoch 4" in chart.words and "mined" not in chart.words
+    assert not draw([], 6, "knn200", "").figure.data and notes(draw([], 6, "knn200", "")) == []
+    unmeasured = draw([row(1), row(2)], 6, "knn200", "")
+    assert notes(unmeasured) == ["not measured so far"] and len(unmeasured.figure.data) == 2
+    assert notes(draw([row(1), row(2)], 2, "knn200", "")) == ["not measured"]
+
+
+def notes(chart: Chart) -> list[str]:
+    return [each.text for each in chart.figure.layout.annotations[3:]]  # after the titles
 
 
 @pytest.fixture(scope="module")
@@ -127,8 +130,11 @@ def test_it_is_redrawn_in_place_and_not_too_often(experiment: Experiment, images
     fit(experiment, images=images, callbacks=[curves, pass_time])
     assert [each.words.split(";")[0] for each in said.shown[1:]] == ["Epoch 1 of 4", "Epoch 2 of 4", "Epoch 4 of 4"]
     assert "6 of 12 steps" in said.shown[2].words and "about 20 seconds left" in said.shown[2].words
-    assert "finished" in said.shown[-1].words and len(shown.shown) == len(said.shown)
-    assert shown.shown[-1] is curves.picture and len(page) == 2
+    assert "finished" in said.shown[-1].words and len(page) == 2
+    blanks, charts = shown.shown[1::2], shown.shown[::2]  # JupyterLab keeps a chart that no other output replaced
+    assert len(charts) == len(said.shown) == len(blanks) + 1 and charts[-1] is curves.chart
+    height = curves.chart.figure.layout.height
+    assert all(each._repr_html_() == f'<div style="height:{height}px;margin:0"></div>' for each in blanks)
 
 
 def test_drawing_takes_a_fifth_of_the_time_at_most(
@@ -156,7 +162,7 @@ def test_without_a_page_it_still_follows(experiment: Experiment, images: ImageSe
     curves = LiveCurves(experiment)
     run = fit(experiment, images=images, callbacks=[curves])
     assert "finished" in curves.sentence.words
-    assert [*curves.picture.figure.axes[0].lines[0].get_ydata()] == run.history.column("loss")
+    assert [*curves.chart.figure.data[0].y] == run.history.column("loss")
 
 
 def test_the_words_are_announced_and_cannot_break_the_page() -> None:
@@ -177,13 +183,13 @@ def test_stopped_as_the_notebook_does_it_goes_on_and_is_shown(
     curves.show(half)
     assert "Epoch 2 of 4; 6 of 12 steps" in curves.sentence.words and "left" in curves.sentence.words
     again = LiveCurves(experiment, tmp_path)
-    assert again.sentence.words.startswith("Epoch 2 of 4") and len(again.picture.figure.axes[0].lines) == 1
+    assert again.sentence.words.startswith("Epoch 2 of 4") and len(again.chart.figure.data[0].x) == 2
     fit(experiment, images=images, out=tmp_path, resume=True, callbacks=[again])
     whole = fit(experiment, images=images)
     assert "finished" in again.sentence.words
     ends = [run.encoder.state_dict() for run in (Run.load(tmp_path), whole)]
     assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
-    assert [*again.picture.figure.axes[0].lines[0].get_ydata()] == whole.history.column("loss")
+    assert [*again.chart.figure.data[0].y] == whole.history.column("loss")
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
-"""What is drawn is what the package computes, legible on light and on dark, and small where it is committed."""
+"""What is drawn is what the package computes, and the committed figures are small."""
 
 import io
+import json
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,9 @@ from torch.nn.functional import normalize
 from cltools import Similarities, Snapshot, preset, similarities as cosines
 from cltools.snapshot.snapshot import as_sprite
 from course import plots
-from course.figures import FOLDER, PICTURES, small
-from course.plots import GREY, KS, Picture
+from course.charts import Chart
+from course.figures import FIGURES, FOLDER, page_of, small
+from course.plots import KS
 from course.pushes import mass_by_rank
 
 ROOT = Path(__file__).parents[2]
@@ -48,12 +50,13 @@ def snapshot() -> Snapshot:
     )
 
 
-def lines(picture: Picture, panel: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    return {str(line.get_label()): (line.get_xdata(), line.get_ydata()) for line in picture.figure.axes[panel].lines}
+def lines(chart: Chart, panel: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    drawn = chart.figure.select_traces(row=panel, col=1)
+    return {trace.name: (np.array(trace.x), np.array(trace.y)) for trace in drawn}
 
 
 def test_the_force_peaks_where_its_derivative_is_zero(snapshot: Snapshot) -> None:
-    drawn = lines(plots.forces(snapshot.similarities(), temperatures=(0.1, 0.5)), panel=0)
+    drawn = lines(plots.forces(snapshot.similarities(), temperatures=(0.1, 0.5)), panel=1)
     for tau in (0.1, 0.5):
         c, force = drawn[f"τ = {tau}"]
         assert force[0] == pytest.approx(0, abs=1e-6) and force[-1] == 0
@@ -63,7 +66,7 @@ def test_the_force_peaks_where_its_derivative_is_zero(snapshot: Snapshot) -> Non
 
 def test_the_push_by_rank_is_the_packages(snapshot: Snapshot) -> None:
     s = snapshot.similarities()
-    shares, held = lines(plots.forces(s, temperatures=(0.2,)), panel=1)["τ = 0.2"]
+    shares, held = lines(plots.forces(s, temperatures=(0.2,)), panel=2)["τ = 0.2"]
     at = 30
     expected = mass_by_rank(
         plots.push_of(s, 0.2), s.anchor_keys.masked_fill(s.own, -torch.inf), [shares[at] / 100]
@@ -74,35 +77,33 @@ def test_the_push_by_rank_is_the_packages(snapshot: Snapshot) -> None:
 
 def test_bars_split_the_whole_push_into_true_and_false(snapshot: Snapshot) -> None:
     s = snapshot.similarities()
-    picture = plots.push_by_rank(s, 0.2)
-    false, true = (sum(bar.get_height() for bar in group) for group in picture.figure.axes[0].containers)  # type: ignore[attr-defined]
+    chart = plots.push_by_rank(s, 0.2)
+    false, true = (sum(bars.y) for bars in chart.figure.data)
     push = plots.push_of(s, 0.2)
     assert s.same_class is not None
     share = ((push * s.same_class).sum(1) / push.sum(1)).mean()
     assert false == pytest.approx(100 * float(share), abs=1e-3) and false + true == pytest.approx(100, abs=1e-3)
-    assert "ranks 0–1 %" in picture.words and "by false negatives" in picture.words
+    assert "ranks 0–1 %" in chart.words and "by false negatives" in chart.words
+
+
+def test_the_histogram_counts_every_negative(snapshot: Snapshot) -> None:
+    s = snapshot.similarities()
+    bars = plots.forces(s).figure.data[0]
+    counts, edges = np.histogram(s.anchor_keys[~s.own].numpy(), bins=plots.BINS, range=(-1, 1))
+    assert [*bars.x] == pytest.approx((edges[1:] + edges[:-1]) / 2)
+    assert [*bars.y] == pytest.approx(counts / counts.max() / 2, abs=1e-3)
+    assert sum(bars.customdata) == pytest.approx(100, abs=1e-3)
 
 
 def test_purity_is_drawn_for_each_epoch_beside_chance(snapshot: Snapshot) -> None:
-    picture = plots.purity(snapshot)
-    first, last, chance = (line.get_ydata() for line in picture.figure.axes[0].lines)
+    chart = plots.purity(snapshot)
+    first, last, chance = (trace.y for trace in chart.figure.data)
     s = snapshot.similarities()
     assert s.positive_keys is not None and s.same_class is not None
     closest = s.positive_keys.masked_fill(s.own, -torch.inf).topk(5, dim=1).indices
     assert last[KS.index(5)] == pytest.approx(100 * float(s.same_class.gather(1, closest).float().mean()))
     assert (np.array(last) > np.array(first)).all() and chance[0] == pytest.approx(100 * 39 / 119)
-    assert f"epoch 30: {last[0]:.0f} % of the closest" in picture.words
-
-
-def test_a_picture_is_grey_on_nothing_and_speaks(snapshot: Snapshot) -> None:
-    picture = plots.purity(snapshot)
-    data, about = picture._repr_png_()
-    pixels = np.asarray(Image.open(io.BytesIO(data)).convert("RGBA"))
-    assert (pixels[0, 0, 3], pixels[5, -5, 3]) == (0, 0)
-    assert about["alt"] == picture.words == repr(picture) and about["width"] < pixels.shape[1]
-    axes = picture.figure.axes[0]
-    assert {axes.title.get_color(), axes._left_title.get_color(), axes.xaxis.label.get_color()} <= {GREY, "black"}  # type: ignore[attr-defined]
-    assert axes._left_title.get_color() == GREY  # type: ignore[attr-defined]
+    assert f"epoch 30: {last[0]:.0f} % of the closest" in chart.words
 
 
 def test_labels_are_needed_where_classes_are_shown(snapshot: Snapshot) -> None:
@@ -112,16 +113,22 @@ def test_labels_are_needed_where_classes_are_shown(snapshot: Snapshot) -> None:
         plots.push_by_rank(s, 0.2)
 
 
-def test_a_committed_picture_keeps_its_size_and_its_ground(snapshot: Snapshot) -> None:
-    png = plots.forces(snapshot.similarities()).png()
-    less = small(png)
-    before, after = (Image.open(io.BytesIO(data)).convert("RGBA") for data in (png, less))
-    assert len(less) < 0.7 * len(png) and before.size == after.size
-    assert after.getpixel((0, 0))[3] == 0  # type: ignore[index]
-    assert np.abs(np.asarray(before, float) - np.asarray(after, float))[..., 3].mean() < 4
+def test_a_committed_figure_keeps_its_size_and_its_ground() -> None:
+    drawn = Image.new("RGBA", (200, 100))
+    drawn.paste((10, 120, 200, 255), (50, 20, 150, 80))
+    buffer = io.BytesIO()
+    drawn.save(buffer, "PNG")
+    after = Image.open(io.BytesIO(small(buffer.getvalue()))).convert("RGBA")
+    assert after.size == drawn.size and after.getpixel((0, 0))[3] == 0 and after.getpixel((100, 50))[3] == 255  # type: ignore[index]
 
 
-@pytest.mark.parametrize("name", PICTURES)
+def test_a_page_holds_the_charts_of_a_figure(snapshot: Snapshot) -> None:
+    charts = [plots.purity(snapshot), plots.push_by_rank(snapshot.similarities(), 0.2)]
+    page = page_of(charts)
+    assert page.count("Plotly.newPlot('c") == 2 and json.dumps(charts[1].plain) in page
+
+
+@pytest.mark.parametrize("name", ["00", *FIGURES])
 def test_each_notebook_shows_its_committed_picture(name: str) -> None:
     picture = FOLDER / f"{name}.png"
     assert picture.stat().st_size <= 100_000

@@ -1,4 +1,4 @@
-"""Pictures of finished runs show what their files hold."""
+"""Charts of finished runs show what their files hold."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +12,8 @@ from cltools.evaluation import Recipes, predict
 from cltools.reports.published import PUBLISHED
 from cltools.training.inputs import evaluation_images, training_images
 from course import results, run_plots
-from course.plots import legible
+from course.charts import text
+from course.paired import detectable
 from course.run_plots import SHOWN, Confusion, read_confusion
 
 
@@ -37,22 +38,23 @@ def test_the_confusion_of_a_run_is_read_as_it_was_counted(tmp_path: Path) -> Non
 
 
 def test_the_worst_class_stands_first_and_rows_are_shares(confusion: Confusion) -> None:
-    picture = run_plots.by_class(confusion)
-    bars, matrix = picture.figure.axes
-    assert [label.get_text() for label in bars.get_yticklabels()] == ["dog", "cat", "cow"]
-    assert [bar.get_width() for bar in bars.patches] == pytest.approx([30, 80, 100])
-    shown = torch.as_tensor(matrix.images[0].get_array())
-    assert torch.allclose(shown.double(), torch.tensor([[30, 10, 60], [20, 80, 0], [0, 0, 100]]).double())
-    assert "Worst: dog with 30 %; of all images 77.5 %" in picture.words and "kNN-200" in bars.get_title(loc="left")
+    chart = run_plots.by_class(confusion)
+    bars, average, matrix = chart.figure.data
+    assert [*chart.figure.layout.yaxis.ticktext] == ["dog", "cat", "cow"] == [*bars.customdata]
+    assert [*bars.x] == pytest.approx([30, 80, 100]) and average.x[0] == 77.5
+    assert [*map(list, matrix.z)] == [pytest.approx(row) for row in ([30, 10, 60], [20, 80, 0], [0, 0, 100])]
+    assert matrix.text[1][2] == "" and matrix.customdata[0][2] == "dog taken for cow"
+    assert "Worst: dog with 30 %; of all images 77.5 %" in chart.words
+    assert "kNN-200" in chart.figure.layout.annotations[0].text
 
 
 def test_of_many_classes_the_worst_are_shown_and_one_without_images_is_not_the_worst() -> None:
     counts = torch.diag(torch.arange(20))
     counts[:, 0] += 5
     counts[3] = 0
-    picture = run_plots.by_class(Confusion("probe", tuple(f"c{i}" for i in range(20)), counts))
-    names = [label.get_text() for label in picture.figure.axes[0].get_yticklabels()]
-    assert len(names) == SHOWN and "c3" not in names and f"The {SHOWN} worst of 20" in picture.words
+    chart = run_plots.by_class(Confusion("probe", tuple(f"c{i}" for i in range(20)), counts))
+    names = chart.figure.layout.yaxis.ticktext
+    assert len(names) == SHOWN and "c3" not in names and f"The {SHOWN} worst of 20" in chart.words
 
 
 def test_the_most_frequent_mistakes(confusion: Confusion) -> None:
@@ -63,15 +65,17 @@ def test_the_most_frequent_mistakes(confusion: Confusion) -> None:
 
 def test_a_line_a_run_and_a_dot_a_seed() -> None:
     runs = results.recorded_runs("digits")
-    accuracy, loss, ends = run_plots.runs_apart(runs).figure.axes
-    assert len(accuracy.lines) == len(loss.lines) == len(runs)
+    chart = run_plots.runs_apart(runs)
+    accuracy, loss, ends = ([*chart.figure.select_traces(row=row, col=1)] for row in (1, 2, 3))
+    assert len(accuracy) == len(loss) == len(runs)
     one = next(iter(runs.values())).by_epoch
-    assert [*loss.lines[0].get_ydata()] == [row.loss for row in one]
-    assert [*accuracy.lines[0].get_ydata()] == [row.knn for row in one if row.knn is not None]
+    assert [*loss[0].y] == [row.loss for row in one]
+    assert [*accuracy[0].y] == [row.knn for row in one if row.knn is not None]
     moco = results.figures_by_method(runs, "knn200")["moco"]
-    assert [*ends.lines[0].get_ydata()] == [*moco.values()]
-    assert ends.lines[1].get_ydata()[0] == pytest.approx(sum(moco.values()) / len(moco))
-    assert len({line.get_linestyle() for line in loss.lines}) == 2  # told apart without colour
+    assert [*ends[0].y] == [*moco.values()]
+    assert ends[1].y[0] == pytest.approx(sum(moco.values()) / len(moco))
+    assert ends[1].error_y.array[0] == pytest.approx(detectable(moco.values()))
+    assert len({(trace.line.dash, trace.marker.symbol) for trace in loss}) == 2  # told apart without colour
 
 
 def test_published_figures_are_those_of_the_table() -> None:
@@ -81,12 +85,7 @@ def test_published_figures_are_those_of_the_table() -> None:
     assert all(row["source"] for row in rows)
 
 
-@pytest.mark.parametrize("name", ["$_$", "$\\frac{", "_hidden"])
-def test_names_are_text_and_no_formula(name: str) -> None:
-    """A class called $_$ ended a chart; matplotlib leaves out of a legend what begins with an underscore."""
-    picture = run_plots.by_class(Confusion("knn200", (name, "dog"), torch.tensor([[3, 1], [0, 4]])))
-    assert picture.png()[:4] == b"\x89PNG"
-    axes = picture.figure.axes[1]
-    assert name in [text.get_text() for text in axes.get_xticklabels()]
-    axes.plot([0, 1], [0, 1], label=legible(name))
-    assert [text.get_text().strip() for text in axes.legend().get_texts()] == [name]
+@pytest.mark.parametrize("name", ["$_$", "<b>", "_hidden"])
+def test_names_of_classes_are_text(name: str) -> None:
+    chart = run_plots.by_class(Confusion("knn200", (name, "dog"), torch.tensor([[3, 1], [0, 4]])))
+    assert text(name) in chart.figure.layout.xaxis2.ticktext and "<b>" not in str(chart.plain["data"])

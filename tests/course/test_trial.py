@@ -84,15 +84,17 @@ def test_rows_are_those_of_compare(trained: Trial, tmp_path: Path) -> None:
 
 
 def test_it_is_drawn_and_told(trained: Trial) -> None:
-    axes = trained.picture.figure.axes
-    assert [len(panel.lines) for panel in axes] == [6, 6, 6]
-    assert all([*line.get_xdata()] == [1, 2] for panel in axes for line in panel.lines)
-    assert [text.get_text() for text in axes[2].get_legend().get_texts()] == [*ARMS]
-    assert all(f"{arm}: loss" in trained.picture.words for arm in ARMS)
+    figure = trained.chart.figure
+    assert len(figure.data) == 18 and all([*trace.x] == [1, 2] for trace in figure.data)
+    assert [len([*figure.select_traces(row=row, col=1)]) for row in (1, 2, 3)] == [6, 6, 6]
+    assert [trace.name for trace in figure.data if trace.showlegend] == [*ARMS]
+    looks = {(trace.name, trace.line.color, trace.marker.symbol) for trace in figure.data}
+    assert len(looks) == 3 and {trace.line.dash for trace in figure.data} == {"solid", "dash"}
+    assert all(f"{arm}: loss" in trained.chart.words for arm in ARMS)
     assert repr(trained).startswith("6 arms of moco, RankBand, and 40.2 % of the keys by chance are trained")
     fresh = Trial(explored(), QUICK)
     assert repr(fresh) == ("To be trained: moco, RankBand, and 40.2 % of the keys by chance; 2 epochs after 1 of moco.")
-    assert fresh.picture.words.endswith("none yet.") and not any(panel.lines for panel in fresh.picture.figure.axes)
+    assert fresh.chart.words.endswith("none yet.") and not fresh.chart.figure.data
 
 
 def test_what_is_trained_is_not_trained_again(trained: Trial) -> None:
@@ -112,7 +114,7 @@ def test_it_shows_itself_while_it_trains(monkeypatch: pytest.MonkeyPatch) -> Non
     trial = Trial(explored(), QUICK)
     trial._ipython_display_()
     trial.train((0,))
-    assert len(shown) == 2 * (3 * QUICK.epochs + 3), "words and picture, after each epoch and each arm"
+    assert len(shown) == 3 * (3 * QUICK.epochs + 3), "words, a blank and the chart, after each epoch and each arm"
 
 
 def test_a_rule_that_keeps_nothing_is_refused() -> None:

@@ -117,7 +117,7 @@ def test_a_finished_run_is_loaded_when_all_cells_run_again(tmp_path: Path) -> No
         texts.append(str(notebook.cells[-1].outputs))
         weights.append([path.stat().st_mtime_ns for path in sorted(tmp_path.glob("runs/05/*/checkpoint.pt"))])
     assert "starting from the beginning" in texts[0] and "Nothing was changed" in texts[1]
-    assert all("finished; training took" in text and "image/png" in text for text in texts)
+    assert all("finished; training took" in text and "application/vnd.plotly.v1+json" in text for text in texts)
     assert len(weights[0]) == 1 and weights[0] == weights[1]
 
 

@@ -12,6 +12,7 @@ from snapshots import made
 
 from cltools.explorer.session import Session
 from course.predict import Outcome, Predict
+from course.style import StyleSheet
 from pages import asking, charts
 from pages.explorers import embedded, site_script, snapshot_script
 from pages.output import WIDGET, for_site, printed
@@ -54,6 +55,10 @@ def test_a_chart_is_kept_as_data_beside_its_words() -> None:
 def test_an_unsolved_exercise_says_where_it_is_checked() -> None:
     (output,) = shown(new_output("stream", text="Not solved yet.\n"))
     assert "<code>cltools lab 2</code>" in output.data["text/html"]
+
+
+def test_the_style_sheet_of_charts_is_not_repeated() -> None:
+    assert shown(display(plain="", markup=StyleSheet()._repr_html_())) == []
 
 
 def test_an_error_that_a_cell_may_raise_stays() -> None:

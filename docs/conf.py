@@ -12,9 +12,7 @@ sys.path[:0] = [str(ROOT / "docs"), str(ROOT / "notebooks")]
 project = "cltools"
 version = release = version_of("cltools-ssl")
 root_doc = "docs/index"
-include_patterns = [
-    "README.md", "docs/*.md", "docs/*/*.md", "notebooks/*.ipynb", "CHANGELOG.md", "CONTRIBUTING.md", "TEACHING.md", "data/README.md",
-]  # fmt: skip
+include_patterns = ["*.md", "data/*.md", "docs/*.md", "docs/*/*.md", "notebooks/*.ipynb"]
 exclude_patterns = [".*", "node_modules", "site", "runs", "tests", "cltools", "benchmarks", "docs/readings.md"]
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton", "pages"]

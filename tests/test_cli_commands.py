@@ -33,7 +33,7 @@ class TestCompare:
         ] == ["moco", "ring"]
         table = call("table", record)
         assert table.status == 0 and "\n| arm | seeds |" in table.out and table.out in outcome.out
-        assert outcome.out.endswith("p corrected for 1 arms (Holm):\n  ring: open\n")
+        assert re.search(r"below 8 seeds no test:\n  ring: [+-]\d+\.\d\n$", outcome.out)
 
     @pytest.mark.parametrize(
         ("arguments", "message"),

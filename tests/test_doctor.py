@@ -217,4 +217,4 @@ def test_what_the_data_folder_holds_is_named(monkeypatch: pytest.MonkeyPatch, tm
 
 def test_each_dependency_is_looked_at_once() -> None:
     names = [found.name.partition(" ")[0] for found in doctor.check_dependencies()]
-    assert len(names) == len({*names}) and {"torch", "tyro", "anywidget", "jinja2"} <= {*names}
+    assert len(names) == len({*names}) and {"torch", "tyro", "anywidget", "sphinx"} <= {*names}

@@ -50,7 +50,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("made") / "site"
     command = [sys.executable, "-m", "sphinx", "-q", "-c", "docs", "--fail-on-warning", ".", str(folder)]
     path = os.pathsep.join([str(ROOT), str(ROOT / "docs"), str(ROOT / "notebooks")])
-    done = subprocess.run(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True)
+    done = subprocess.run(
+        command, cwd=ROOT, env={**os.environ, "PYTHONPATH": path}, capture_output=True, encoding="utf-8"
+    )
     assert done.returncode == 0, done.stderr
     return folder
 

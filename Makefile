@@ -85,7 +85,7 @@ browser: $(STAMP) $(PAGE_STAMP)
 	$(RUN) -m pytest -m browser --durations=5 tests/browser $(ARGS)
 
 docs: $(STAMP) $(PAGE_STAMP)
-	PYTHONPATH=docs:notebooks $(RUN) -m sphinx --fail-on-warning --keep-going -q -c docs . $(SITE)
+	PYTHONPATH=docs:notebooks $(RUN) -m sphinx --fail-on-warning --keep-going -q -c docs -d .cache/doctrees . $(SITE)
 	@echo "Open $(SITE)/index.html."
 
 bench: $(STAMP)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from cltools.datasets import ImageSet, draw, load_images
 from cltools.errors import CltoolsError
+from cltools.snapshot import content_key
 
 SUPERCLASSES = {
     "aquatic mammals": "beaver dolphin otter seal whale",
@@ -40,7 +41,7 @@ class Pictures:
     """The images of one experiment.
 
     Attributes:
-        described: what they are, in words; records are of the same images if this is the same.
+        described: what they are, in words.
         train: images to train on, with the labels that oracles read.
         bank: the same images with the labels of the evaluation.
         judged: images that the encoder is judged on, with the labels of the evaluation.
@@ -52,6 +53,11 @@ class Pictures:
     bank: ImageSet
     judged: ImageSet
     groups: tuple[Tensor, Tensor] | None = None
+
+    def digest(self) -> str:
+        """Return a digest of the pixels, ids and labels of all images."""
+        sets = (self.train, self.bank, self.judged)
+        return content_key(*(getattr(each, name).numpy() for each in sets for name in ("images", "ids", "labels")))[:16]
 
 
 def loaded(name: str, split: str, root: Path | None) -> ImageSet:

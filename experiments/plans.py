@@ -62,7 +62,7 @@ def dial(name: str, images: Images, base: Experiment, purities: Sequence[float])
 def dial_controls(name: str, images: Images, base: Experiment) -> Setting:
     """Return the controls of a dial: chance, attraction or removal alone, and keys from other places."""
     arms = {
-        "mined-chance": with_rules(base, now(RandomPositives(NearestKeys(weighting="uniform")))),
+        "random-as-mined": with_rules(base, now(RandomPositives(NearestKeys(weighting="uniform")))),
         "removed-only": with_rules(base, negatives=WithoutMined(RepairedKeys(purity=1.0))),
         "attracted-only": with_rules(base, RepairedKeys(purity=1.0), StillNegative()),
     }
@@ -79,7 +79,7 @@ def false_negatives(labels: str, classes: int) -> Setting:
     arms = {}
     for share in (0.25, 0.5, 0.75, 1.0):
         arms[f"oracle-{share:g}"] = with_rules(base, negatives=OracleNegatives(share=share))
-        arms[f"random-as-{share:g}"] = with_rules(base, negatives=RandomNegatives(1 - share / classes))
+        arms[f"random-as-oracle-{share:g}"] = with_rules(base, negatives=RandomNegatives(1 - share / classes))
     source = partial(pictures, "cifar100", count=10_000, judge="test", labels=labels)
     return Setting(f"false-negatives-{classes}", source, base, 10, arms, range(8))
 

@@ -14,7 +14,7 @@ from cltools.provenance import read_record
 from cltools.reports.arms import BASELINE
 from cltools.reports.table import markdown
 from cltools.reports.verdicts import SEEDS, interval, max_t
-from experiments.analysis import Line, differences, line
+from experiments.analysis import BySeed, Line, differences, less, line
 from experiments.rules import CONTROL
 
 Record = Mapping[str, Any]
@@ -23,18 +23,21 @@ DIALLED = "repaired-"
 """Prefix of the arms whose purity is dialled; what follows is the purity."""
 
 
-def between(values: Sequence[float], digits: int = 1) -> str:
-    """Format a mean with its 95 % interval."""
+def between(given: BySeed | Sequence[float], digits: int = 1) -> str:
+    """Format a mean with its 95 % interval; empty without a value."""
+    values = [*given.values()] if isinstance(given, Mapping) else [*given]
+    if not values:
+        return ""
     mean, low, high = interval(values)
     ends = f" [{low:+.{digits}f}, {high:+.{digits}f}]" if len(values) > 1 else ""
     return f"{mean:+.{digits}f}{ends}"
 
 
-def p_values(gained: Mapping[str, Sequence[float]]) -> dict[str, str]:
-    """Return p-values that hold for all arms together; empty for arms that lack seeds, or have too few."""
-    seeds = max(map(len, gained.values()), default=0)
-    whole = {arm: values for arm, values in gained.items() if len(values) == seeds >= SEEDS}
-    return {arm: f"{p:.3f}" for arm, p in (max_t(whole) if whole else {}).items()}
+def p_values(gained: Mapping[str, BySeed]) -> dict[str, str]:
+    """Return p-values that hold for all arms together, of the arms that have every seed; of none below eight seeds."""
+    seeds = {seed for of in gained.values() for seed in of}
+    whole = {arm: [of[seed] for seed in sorted(seeds)] for arm, of in gained.items() if {*of} == seeds}
+    return {arm: f"{p:.3f}" for arm, p in (max_t(whole) if whole and len(seeds) >= SEEDS else {}).items()}
 
 
 def arms_table(record: Record, arms: Callable[[str], bool] = lambda arm: True) -> str:
@@ -46,7 +49,7 @@ def arms_table(record: Record, arms: Callable[[str], bool] = lambda arm: True) -
     for arm in names:
         row: dict[str, str] = {"arm": f"`{arm}`", "seeds": f"{len(gained['knn200'][arm])}{_lost(record, arm)}"}
         for figure, name in FIGURES.items():
-            row[f"{name} against {BASELINE}"] = between(gained[figure][arm]) if gained[figure][arm] else ""
+            row[f"{name} against {BASELINE}"] = between(gained[figure][arm])
             row[f"p, {name}"] = p[figure].get(arm, "")
         row |= {name: _last(record, arm, curve) for curve, name in MINED.items()}
         rows.append(row)
@@ -85,46 +88,68 @@ def headroom_table(records: Mapping[str, Record]) -> str:
     for name, record in records.items():
         gained = {figure: differences(record, figure) for figure in FIGURES}
         for arm, values in gained["knn200"].items():
-            row = {"setting": f"{name.removeprefix('headroom-')}", "arm": f"`{arm}`", "seeds": str(len(values))}
+            seeds = f"{len(values)}{_lost(record, arm)}"
+            row = {"setting": f"{name.removeprefix('headroom-')}", "arm": f"`{arm}`", "seeds": seeds}
             rows.append(row | {figure: between(gained[key][arm]) for key, figure in FIGURES.items()})
     caption = f"Difference to `{BASELINE}` within a seed, in points [95 % interval], on held-out training images."
     return markdown(caption, DataFrame(rows), left=("setting", "arm"))
 
 
 def dialled(record: Record, figure: str = "knn200") -> tuple[list[float], np.ndarray]:
-    """Return the purities of a dial, and the differences at each [P, S] of the seeds that have all."""
+    """Return the purities of a dial, and the differences at each [P, S], of the seeds that have all."""
     gained = {arm: of for arm, of in differences(record, figure).items() if arm.startswith(DIALLED)}
-    seeds = min(map(len, gained.values()))
-    values = np.array([of[:seeds] for of in gained.values()])
+    seeds = sorted(set.intersection(*({*of} for of in gained.values())))
+    values = np.array([[of[seed] for seed in seeds] for of in gained.values()])
     return [float(arm.removeprefix(DIALLED)) for arm in gained], values
 
 
 def line_in_words(fitted: Line) -> str:
-    """Return the slope and the crossing of a line in one sentence."""
+    """Return the slope and the crossing of a line in words."""
     mean, low, high = fitted.slope
     ends = "" if math.isnan(low) else f" [{low:+.1f}, {high:+.1f}]"
-    text = f"From purity 0 to 1 the line rises by {mean:+.1f} points{ends}"
-    if fitted.crossing is None or fitted.crossings is None:
-        return f"{text}, without a crossing of 0."
-    first, last = fitted.crossings
-    return f"{text} and crosses 0 at a purity of {fitted.crossing:.2f} [{first:.2f}, {last:.2f}]."
+    text = f"from purity 0 to 1 the line changes by {mean:+.1f} points{ends}"
+    if fitted.crossing is None:
+        return f"{text} and does not cross 0 in the dialled range."
+    first, last = ("beyond" if end is None else f"{end:.2f}" for end in fitted.crossings)
+    beyond = f"; {100 * fitted.without:.0f} % of resampled lines cross beyond the range" if fitted.without else ""
+    return f"{text} and crosses 0 at a purity of {fitted.crossing:.2f} [{first}, {last}]{beyond}."
 
 
 def dial_report(record: Record) -> str:
     """Return the table of a dial and, for both figures, its line in words."""
-    lines = [f"{name}: {line_in_words(line(*dialled(record, figure)))}" for figure, name in FIGURES.items()]
+    lines = []
+    for figure, name in FIGURES.items():
+        purities, gained = dialled(record, figure)
+        if gained.shape[1] > 1:
+            lines.append(f"- By {name}, {line_in_words(line(purities, gained))}")
+            lines.append(f"- By {name}, `mined` lies {between(beside_line(record, figure))} from the line of its seed.")
     return "\n".join([arms_table(record), "", *lines])
+
+
+def beside_line(record: Record, figure: str) -> list[float]:
+    """Return for each seed how far the unswapped arm lies above the line that is fitted to the dialled arms."""
+    dial = {arm: of for arm, of in differences(record, figure).items() if arm.startswith(DIALLED)}
+    mined = differences(record, figure).get("mined", {})
+    purity = {row["seed"]: row.get("mined_purity") for row in record["rows"] if row["arm"] == "mined"}
+    found = []
+    for seed, gain in mined.items():
+        at = {float(arm.removeprefix(DIALLED)): of[seed] for arm, of in dial.items() if seed in of}
+        if len(at) == len(dial) and purity[seed] is not None:
+            slope, start = np.polyfit([*at], [*at.values()], 1)
+            found.append(float(gain - (start + slope * purity[seed])))
+    return found
 
 
 def chance_table(record: Record) -> str:
     """Return each rule's gain over its control of equal count, and both gains over the tuned baseline."""
     gained = differences(record)
-    over = {arm: _paired(gained, arm, f"{CONTROL}{arm}") for arm in gained if f"{CONTROL}{arm}" in gained}
+    over = {arm: less(of, gained[f"{CONTROL}{arm}"]) for arm, of in gained.items() if f"{CONTROL}{arm}" in gained}
     rules = {arm: of for arm, of in gained.items() if not arm.startswith(CONTROL)}
     p_chance, p_baseline = p_values(over), p_values(rules)
     rows = [
         {
             "rule": f"`{arm}`",
+            "seeds": f"{len(of)}{_lost(record, arm)}",
             "over chance": between(over[arm]) if arm in over else "",
             "p, chance": p_chance.get(arm, ""),
             f"over {BASELINE}": between(of),
@@ -136,22 +161,20 @@ def chance_table(record: Record) -> str:
     return markdown(_caption(record), DataFrame(rows), left=("rule",))
 
 
-def _paired(gained: Mapping[str, Sequence[float]], one: str, other: str) -> list[float]:
-    return [a - b for a, b in zip(gained[one], gained[other], strict=True)]
-
-
 def false_negatives_table(records: Mapping[str, Record]) -> str:
     """Return, for each number of classes, what dropping false negatives gains over dropping as many keys at random."""
-    rows, slopes = [], {}
+    rows: list[dict[str, str]] = []
+    slopes: dict[str, dict[int, float]] = {}
     for name, record in records.items():
         gained, classes = differences(record), name.rpartition("-")[2]
         shares = [float(arm.removeprefix("oracle-")) for arm in gained if arm.startswith("oracle-")]
-        over = {f"{q:g}": _paired(gained, f"oracle-{q:g}", f"random-as-{q:g}") for q in shares}
-        slopes[classes] = np.polyfit(shares, np.array([*over.values()]), 1)[0]
-        rows += [{"classes": classes, "share": q, "over chance": between(of)} for q, of in over.items()]
-        rows.append({"classes": classes, "share": "slope", "over chance": between(slopes[classes].tolist())})
+        over = {q: less(gained[f"oracle-{q:g}"], gained[f"{CONTROL}oracle-{q:g}"]) for q in shares}
+        seeds = sorted(set.intersection(*({*of} for of in over.values())))
+        slopes[classes] = {seed: float(np.polyfit(shares, [over[q][seed] for q in shares], 1)[0]) for seed in seeds}
+        rows += [{"classes": classes, "share": f"{q:g}", "over chance": between(of)} for q, of in over.items()]
+        rows.append({"classes": classes, "share": "slope", "over chance": between(slopes[classes])})
     (few, of_few), (many, of_many) = sorted(slopes.items(), key=lambda each: int(each[0]))
-    difference = {"classes": f"{many} − {few}", "share": "slope", "over chance": between((of_many - of_few).tolist())}
+    difference = {"classes": f"{many} − {few}", "share": "slope", "over chance": between(less(of_many, of_few))}
     caption = f"{_caption(record)} Here against as many keys dropped at random."
     return markdown(caption, DataFrame([*rows, difference]), left=("classes",))
 

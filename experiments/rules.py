@@ -21,7 +21,7 @@ TEMPERATURES, RATES = (0.1, 0.2, 0.4), (0.06, 0.12)
 TUNED_ON = 100
 """The seed of the tries, which no result uses."""
 COUNT = 10_000
-CONTROL = "chance-as-"
+CONTROL = "random-as-"
 """Prefix of the name of a rule's control."""
 
 
@@ -92,7 +92,7 @@ def tuned(images: str, out: Path, epochs: int = 10) -> Setting:
     record = read_record(out / f"{tuning(images).name}.json")
     arms = {name: tries(arm)[best_try(record, name)] for name, arm in rules(images, epochs).items()}
     source = partial(pictures, images, count=COUNT, judge="test")
-    return Setting(f"rules-{images}", source, arms.pop(BASELINE), epochs, arms, range(8))
+    return Setting(f"rules-{images}", source, arms.pop(BASELINE), epochs, arms, range(8), start=moco(images, epochs))
 
 
 LATER: dict[str, Callable[[Path], tuple[Setting, ...]]] = {"rules": lambda out: (tuned("cifar10", out),)}

@@ -26,6 +26,7 @@ from cltools.mining import terms
 from cltools.provenance import command, provenance, read_record, write_record
 from cltools.reports.arms import BASELINE
 from cltools.reports.comparing import FIGURES, FORMAT, KIND, check_comparison, deciding, unlike
+from cltools.snapshot import content_key
 from cltools.training import Run, StepInfo, fit
 from cltools.training.checkpoint import checksum_of
 from experiments.images import Pictures
@@ -46,6 +47,7 @@ class Setting:
         arms: the experiments to compare, by name, without the baseline.
         seeds: the seeds.
         backbone: makes a backbone with new weights by a seed; None for the experiment's own.
+        start: the experiment of the warm start; None for the baseline.
     """
 
     name: str
@@ -55,6 +57,18 @@ class Setting:
     arms: Mapping[str, Experiment]
     seeds: Sequence[int]
     backbone: Callable[[int], nn.Module] | None = None
+    start: Experiment | None = None
+
+    def also(self) -> list[str]:
+        """Return in words what a record's settings do not say: the backbone, and another warm start."""
+        said = (
+            []
+            if self.backbone is None
+            else [f"backbone {self.backbone.__name__} {content_key(str(self.backbone(0)))[:8]}"]
+        )
+        if self.start is not None:
+            said.append(f"warm start at τ {self.start.loss.temperature:g}, rate {self.start.training.learning_rate:g}")
+        return said
 
     def fit(self, experiment: Experiment, **hooks: Any) -> Run:
         """Train from scratch, or from a run given as `start_from`, with the setting's backbone."""
@@ -111,7 +125,7 @@ def run(setting: Setting, out: Path, root: Path | None = None) -> dict[str, Any]
     arms = {BASELINE: setting.baseline, **setting.arms}
     with claimed(path.with_name(f"{path.name}.{IN_USE}"), command()):
         described = {
-            "images": images.described,
+            "images": "; ".join([images.described, f"digest {images.digest()}", *setting.also()]),
             "warm_epochs": setting.warm_epochs,
             "baseline": deciding(setting.baseline),
             "arms": {
@@ -123,15 +137,16 @@ def run(setting: Setting, out: Path, root: Path | None = None) -> dict[str, Any]
         if path.exists():
             record = read_record(path)
             check_comparison(path, record)
-            if other := unlike(record, described | origin):
-                raise CltoolsError(f"{path} was made with other settings: {', '.join(other)}. Give another folder.")
         done = {(row["arm"], row["seed"]) for row in record["rows"]}
         todo = [(seed, name) for seed in setting.seeds for name in arms if (name, seed) not in done]
+        if todo and (other := unlike(record, described | origin)):
+            raise CltoolsError(f"{path} was made with other settings: {', '.join(other)}. Give another folder.")
         warm: Run | None = None
         for seed, name in tqdm(todo, desc=setting.name, unit="arm"):
             if warm is None or warm.experiment.seed != seed:
-                start = replace(setting.baseline.training, epochs=setting.warm_epochs)
-                warm = setting.fit(replace(setting.baseline, training=start, seed=seed), images=images.train)
+                first = setting.start or setting.baseline
+                warm_up = replace(first.training, epochs=setting.warm_epochs)
+                warm = setting.fit(replace(first, training=warm_up, seed=seed), images=images.train)
                 checksum = checksum_of(warm.encoder.state_dict(), str(seed))
                 if record["warm_starts"].setdefault(str(seed), checksum) != checksum:
                     raise CltoolsError(

@@ -58,10 +58,11 @@ def page_data(snapshot: Snapshot, encode: Encode, epochs: Sequence[int] | None =
     run, queries = snapshot.experiment, snapshot.queries
     rules = rule_classes(NegativeRule) | rule_classes(PositiveRule)
     middle, noun = run.negatives.at(1.0), snapshot.noun
+    name = Path(run.data.name).name  # of a folder, whose path may be nobody else's business
     words = HELP if noun == "image" else HELP.replace("an image", f"a {noun}").replace("image", noun)
     return {
-        "title": run.data.name,
-        "run": f"{run.data.name}, {type(run.negatives).__name__} with {type(run.positives).__name__}",
+        "title": name,
+        "run": f"{name}, {type(run.negatives).__name__} with {type(run.positives).__name__}",
         "noun": noun,
         "anchorNoun": snapshot.anchor_noun,
         **{name: getattr(snapshot, name).tolist() for name in ("ids", "labels")},
@@ -121,7 +122,7 @@ def page_of(
     data = {"snapshots": contents, **as_shown(snapshots, state, show)}
     still = f'<img alt="" src="data:image/png;base64,{base64.b64encode(picture).decode()}">' if picture else ""
     return Template((HERE / "page.html").read_text(encoding="utf-8")).substitute(
-        title=html.escape(f"{snapshots[0].experiment.data.name}: which samples would this one be pushed away from?"),
+        title=html.escape(f"{contents[0]['title']}: which samples would this one be pushed away from?"),
         style=(HERE / "page.css").read_text(encoding="utf-8"),
         words=html.escape(words),
         picture=still,

@@ -22,8 +22,8 @@ def form(asked: Predict) -> str:
         inputs = f'<label class="cl-number">Your guess, in {unit}: <input name="guess" inputmode="decimal"></label>'
     unit = f' data-unit="{html.escape(asked.unit)}"' if asked.unit else ""
     return (
-        f'<form class="cl-ask" data-question="{question}"{unit} hidden><p>{question}</p>{inputs}<div>'
-        '<button type="submit">Answer</button><button type="button">Show what it was</button></div>'
+        f'<form class="cl-ask" data-question="{question}"{unit} hidden><fieldset><legend>{question}</legend>{inputs}'
+        '</fieldset><div><button type="submit">Answer</button><button type="button">Show what it was</button></div>'
         '<p role="status"></p></form>'
     )
 

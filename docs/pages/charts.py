@@ -19,6 +19,6 @@ def chart_html(figure: Mapping[str, Any], words: str) -> str:
     data = html.escape(json.dumps(figure, separators=(",", ":")))
     alt = html.escape(words)
     return (
-        f'<figure class="cl-chart"><div class="cl-plot" style="height:{height}px" role="img" aria-label="{alt}" '
-        f'data-figure="{data}"></div><figcaption>{alt}</figcaption></figure>'
+        f'<figure class="cl-chart"><div class="cl-plot" style="height:{height}px" data-figure="{data}"></div>'
+        f"<figcaption>{alt}</figcaption></figure>"
     )

@@ -32,7 +32,8 @@ def _sources() -> bytes:
         "notebooks/course/**/*.*",
         "docs/pages/asking.py",
         "docs/pages/explorers.py",
-        "data/*/*.*",
+        "data/results/*.*",
+        "data/snapshots/*.*",
     )
     files = [path for tree in trees for path in ROOT.glob(tree)]
     for path in sorted(path for path in files if path.is_file() and path.suffix != ".pyc"):

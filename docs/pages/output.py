@@ -15,7 +15,7 @@ from cltools.snapshot import load_snapshot
 from course import running
 from course.style import StyleSheet
 from pages import asking, charts
-from pages.executed import SNAPSHOTS, executed
+from pages.executed import KEPT, SNAPSHOTS, executed
 from pages.explorers import embedded, site_script
 from pages.formulas import with_formulas
 
@@ -91,7 +91,7 @@ def printed(text: str) -> str:
 
 def _share(app: Any) -> None:
     """Write the scripts and styles that pages share, where Sphinx copies static files from."""
-    made = Path(app.doctreedir).parent / "shared"
+    made = KEPT.parent / "shared"
     shutil.rmtree(made, ignore_errors=True)
     made.mkdir(parents=True)
     (made / "cltools.js").write_text(site_script(), encoding="utf-8")

@@ -118,10 +118,12 @@ export function live(folder, code) {
     awaken(root, folder, code).catch((error) => {
       root.append(Object.assign(document.createElement("p"), { className: "alert", textContent: error.message }));
     });
+  /** @type {Set<HTMLElement>} */
+  const waiting = new Set();
   const near = new IntersectionObserver(
     (entries) => {
       for (const { target, isIntersecting } of entries) {
-        if (!isIntersecting) continue;
+        if (!isIntersecting || !waiting.delete(/** @type {HTMLElement} */ (target))) continue;
         near.unobserve(target);
         start(/** @type {HTMLElement} */ (target));
       }
@@ -129,11 +131,21 @@ export function live(folder, code) {
     { rootMargin: AHEAD },
   );
   const roots = /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll(".cltools-explorer[data-explorer]"));
+  /** Start the explorer that the address names, wherever it is. */
+  const lead = () => {
+    for (const root of roots) {
+      if (!location.hash.startsWith(`#${root.id}=`) || !waiting.delete(root)) continue;
+      near.unobserve(root);
+      start(root);
+    }
+  };
   for (const [i, root] of roots.entries()) {
     root.id ||= `explorer-${i + 1}`;
-    if (location.hash.startsWith(`#${root.id}=`)) start(root);
-    else near.observe(root);
+    waiting.add(root);
+    near.observe(root);
   }
+  lead();
+  addEventListener("hashchange", lead);
 }
 
 export { serveCensus } from "../../cltools/explorer/front/views/counting.js";

@@ -6,9 +6,11 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -48,10 +50,23 @@ THEME = ("[PST]:",)
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The site, from what the tests of the notebooks have executed."""
     folder = tmp_path_factory.mktemp("made") / "site"
-    command = [sys.executable, "-m", "sphinx", "-q", "-c", "docs", "--fail-on-warning", ".", str(folder)]
+    command = [
+        sys.executable,
+        "-m",
+        "sphinx",
+        "-q",
+        "-c",
+        "docs",
+        "-d",
+        f"{folder}.doctrees",
+        "--fail-on-warning",
+        ".",
+        str(folder),
+    ]
     path = os.pathsep.join([str(ROOT), str(ROOT / "docs"), str(ROOT / "notebooks")])
+    environment = {**os.environ, "PYTHONPATH": path}
     done = subprocess.run(
-        command, cwd=ROOT, env={**os.environ, "PYTHONPATH": path}, capture_output=True, encoding="utf-8"
+        [*command, ".", str(folder)], cwd=ROOT, env=environment, capture_output=True, encoding="utf-8"
     )
     assert done.returncode == 0, done.stderr
     return folder
@@ -122,6 +137,9 @@ def test_every_page_opens_from_the_disk(site: Path, window: Window) -> None:
         window.answer_all()
         name = str(path.relative_to(site))
         assert window.page.evaluate("document.documentElement.scrollWidth <= innerWidth"), name
+        for chart in window.page.locator(".cl-plot").all():
+            chart.scroll_into_view_if_needed()
+        window.page.wait_for_function("document.querySelectorAll('.cl-plot:not(.js-plotly-plot)').length === 0")
         if path.name not in ("genindex.html", "search.html", "py-modindex.html"):
             assert window.page.evaluate(RAW) == [], name
             assert window.page.evaluate(BROKEN) == [], name
@@ -129,9 +147,22 @@ def test_every_page_opens_from_the_disk(site: Path, window: Window) -> None:
         assert window.complaints == [], name
 
 
+def test_every_link_leads_to_a_file_and_no_page_names_a_folder_of_this_machine(site: Path) -> None:
+    for path in pages(site):
+        text = path.read_text(encoding="utf-8")
+        for link in re.findall(r'(?:href|src)="([^"#?]+)[^"]*"', text):
+            if not re.match(r"[a-z]+:|//", link):
+                assert (path.parent / unquote(link)).exists(), (path.name, link)
+        assert str(Path.home()) not in text and tempfile.gettempdir() + "/" not in re.sub(
+            r"<pre>.*?</pre>", "", text, flags=re.S
+        )
+    for script in (site / "_static" / "snapshots").glob("*.js"):
+        assert tempfile.gettempdir() not in script.read_text(encoding="utf-8")
+
+
 def test_pages_are_small_and_so_is_the_whole(site: Path) -> None:
     assert {path.name: path.stat().st_size for path in pages(site) if path.stat().st_size > 3e6} == {}
-    files = [path for path in site.rglob("*") if path.is_file() and ".doctrees" not in path.parts]
+    files = [path for path in site.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) <= 40e6
 
 
@@ -240,8 +271,20 @@ def test_an_answer_is_folded_until_it_is_asked_for(site: Path, window: Window) -
     assert reveal.is_visible() and reveal.inner_text().startswith("You said 30 %; it was ")
     page.reload()
     assert page.locator(".cl-reveal").first.is_visible(), "an answer is kept while the window is open"
-    page.goto((site / "notebooks" / "02_bands_and_false_negatives.html").as_uri() + "?ask")
-    assert not page.get_by_role("button", name="Show what it was").first.is_visible()
+
+
+def test_in_class_no_answer_is_shown_without_a_guess(site: Path, window: Window) -> None:
+    page, address = window.page, (site / "notebooks" / "02_bands_and_false_negatives.html").as_uri()
+    for class_ in ("the first", "the second"):
+        page.goto("about:blank")
+        page.goto(f"{address}?ask")
+        assert not page.locator(".cl-reveal").first.is_visible(), f"{class_} class has not guessed yet"
+        assert not page.locator("form.cl-ask button[type=button]").first.is_visible()
+        page.locator("form.cl-ask input").first.fill("30")
+        page.locator("form.cl-ask button[type=submit]").first.click()
+        assert page.locator(".cl-reveal").first.is_visible()
+    page.goto(address)
+    assert page.locator("form.cl-ask button[type=button]").first.is_visible()
 
 
 def test_a_link_to_a_folded_heading_unfolds_it(site: Path, window: Window) -> None:
@@ -253,6 +296,21 @@ def test_a_link_to_a_folded_heading_unfolds_it(site: Path, window: Window) -> No
     page.goto("about:blank")
     page.goto(f"{address}#{name}")
     assert page.locator(f"section[id='{name}'] > h2").is_visible()
+    for address_of_what_is_shown in (f"{address}#a-snapshot-is-one-encoder-applied-to-every-image", f"{address}#50%"):
+        page.goto("about:blank")
+        page.goto(address_of_what_is_shown)
+        assert not page.locator(".cl-reveal").first.is_visible() and page.locator(".cl-sort, .cl-ask").count()
+
+
+def test_an_address_leads_to_an_explorer_behind_a_question(site: Path, window: Window) -> None:
+    page, address = window.page, (site / "notebooks" / "02_bands_and_false_negatives.html").as_uri()
+    page.goto(address)
+    told = json.loads(page.locator("#explorer-1").get_attribute("data-explorer") or "")
+    state = told["state"] | {"anchor": held(site, told["snapshots"][0]).ids.tolist()[5]}
+    page.evaluate("state => { location.hash = `explorer-1=${encodeURIComponent(JSON.stringify(state))}`; }", state)
+    page.wait_for_function("document.querySelector('#explorer-1').explorer")
+    assert page.locator("#explorer-1").is_visible()
+    page.wait_for_function(f"document.querySelector('#explorer-1').explorer.state().anchor === {state['anchor']}")
 
 
 def test_tables_are_sorted_by_a_column(site: Path, window: Window) -> None:

@@ -53,9 +53,7 @@ def test_an_experiment_goes_on_where_it_was_interrupted(
     continued = run(setting, tmp_path / "cut")
     for one, two in zip(whole["rows"], continued["rows"], strict=True):
         assert {**one, "seconds": 0} == {**two, "seconds": 0}
-    assert "`repaired`" in table([tmp_path / "cut" / "tiny.json"]) or "repaired" in table(
-        [tmp_path / "cut" / "tiny.json"]
-    )
+    assert "| `repaired` |" in table([tmp_path / "cut" / "tiny.json"])
 
 
 @pytest.mark.slow
@@ -75,8 +73,13 @@ def test_what_is_mined_is_recorded_of_every_epoch(setting: Setting, tmp_path: Pa
     of_moco, repaired, _ = run(setting, tmp_path)["rows"]
     assert repaired["curves"]["mined_purity"] == [1.0] and 0 < repaired["curves"]["mined_pull"][0] < 1
     assert -1 <= repaired["curves"]["mined_cosine"][0] <= 1 and of_moco["curves"]["mined_pull"] == [None]
-    with pytest.raises(CltoolsError, match="other settings"):
-        run(replace(setting, warm_epochs=2), tmp_path)
+    assert len(run(replace(setting, warm_epochs=2), tmp_path)["rows"]) == 3, "nothing is left to do"
+    with pytest.raises(CltoolsError, match="other settings: warm_epochs"):
+        run(replace(setting, warm_epochs=2, seeds=range(2)), tmp_path)
+    others = {"pictures": partial(pictures, "shapes", count=320, judge="test", judged=100), "backbone": wide}
+    for name, other in {**others, "start": setting.arms["oracle"]}.items():
+        with pytest.raises(CltoolsError, match="other settings: images"):
+            run(replace(setting, seeds=range(2), **{name: other}), tmp_path)  # type: ignore[arg-type]
 
 
 def test_pictures_are_held_out_and_drawn_without_labels() -> None:

@@ -8,6 +8,15 @@
   if (wishes.has("projector")) document.documentElement.style.zoom = "1.4";
   const here = document.currentScript instanceof HTMLScriptElement ? document.currentScript.src : location.href;
 
+  /** The id that an address names, perhaps before a state. @param {string} hash */
+  function named(hash) {
+    try {
+      return decodeURIComponent(hash.slice(1).split("=")[0]);
+    } catch {
+      return ""; // an address that is no text names nothing
+    }
+  }
+
   // questions
 
   /** The blocks of a page, in order: what stands directly in a section. */
@@ -75,7 +84,7 @@
     const show = /** @type {HTMLButtonElement} */ (form.querySelector("button[type=button]"));
     show.hidden = asksAlone;
     show.addEventListener("click", () => answered(null));
-    const before = remembered(question);
+    const before = asksAlone ? null : remembered(question);
     if (before !== null) answered(before);
   }
 
@@ -101,12 +110,12 @@
     }
     /** Show what an address leads to. */
     const lead = () => {
-      const target = location.hash.length > 1 && document.getElementById(decodeURIComponent(location.hash.slice(1)));
-      if (!target) return;
-      const folded = [...hiding].find(([block]) => block.contains(target) || target.contains(block));
+      const target = document.getElementById(named(location.hash));
+      const head = target?.querySelector(":scope > :is(h1, h2, h3, h4)") ?? target;
+      const folded = head && [...hiding].find(([block]) => block.contains(head));
       if (!folded) return;
       for (const question of [...folded[1]]) unfold(question);
-      target.scrollIntoView();
+      head.scrollIntoView();
     };
     addEventListener("hashchange", lead);
     lead();

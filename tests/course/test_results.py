@@ -248,7 +248,7 @@ def test_every_band_is_above_moco_and_so_is_as_many_keys_by_chance() -> None:
     of_chance = [statistics.fmean(records.gains(arm).values()) for arm in {*chance.values()}]
     assert (len(of_bands), len(of_chance)) == (15, 14) and min(of_bands + of_chance) > 0
     assert (
-        f"is above `moco`, whose own cell is the lower right one, by {min(of_bands):.1f} to {max(of_bands):.1f} points"
+        f"is above `moco`, whose own cell is at its lower right, by {min(of_bands):.1f} to {max(of_bands):.1f} points"
         in text
     )
     told = f"{min(of_bands):.1f} to {max(of_bands):.1f} points and by {min(of_chance):.1f} to {max(of_chance):.1f}"

@@ -262,7 +262,7 @@ if __name__ == "__main__":
 def test_a_page_runs_as_written(name: str, tmp_path: Path) -> None:
     programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {"PATH": programs, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error", "OMP_NUM_THREADS": "1"}
-    environment |= {"CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1"}
+    environment |= {"CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1", "PYTHONWARNDEFAULTENCODING": ""}
     command = [sys.executable, "-W", "default", __file__, name]
     done = subprocess.run(
         command, cwd=tmp_path, capture_output=True, encoding="utf-8", timeout=300, env=os.environ | environment

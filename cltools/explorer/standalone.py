@@ -58,7 +58,8 @@ def page_data(snapshot: Snapshot, encode: Encode, epochs: Sequence[int] | None =
     run, queries = snapshot.experiment, snapshot.queries
     rules = rule_classes(NegativeRule) | rule_classes(PositiveRule)
     middle, noun = run.negatives.at(1.0), snapshot.noun
-    name = Path(run.data.name).name  # of a folder, whose path may be nobody else's business
+    folder = Path(run.data.name)
+    name = folder.name if folder.is_absolute() else run.data.name  # a path may tell more than it should
     words = HELP if noun == "image" else HELP.replace("an image", f"a {noun}").replace("image", noun)
     return {
         "title": name,

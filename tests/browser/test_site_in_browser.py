@@ -50,24 +50,10 @@ THEME = ("[PST]:",)
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The site, from what the tests of the notebooks have executed."""
     folder = tmp_path_factory.mktemp("made") / "site"
-    command = [
-        sys.executable,
-        "-m",
-        "sphinx",
-        "-q",
-        "-c",
-        "docs",
-        "-d",
-        f"{folder}.doctrees",
-        "--fail-on-warning",
-        ".",
-        str(folder),
-    ]
-    path = os.pathsep.join([str(ROOT), str(ROOT / "docs"), str(ROOT / "notebooks")])
-    environment = {**os.environ, "PYTHONPATH": path}
-    done = subprocess.run(
-        [*command, ".", str(folder)], cwd=ROOT, env=environment, capture_output=True, encoding="utf-8"
-    )
+    sphinx = ["-m", "sphinx", "-q", "-c", "docs", "-d", f"{folder}.doctrees", "--fail-on-warning", ".", str(folder)]
+    paths = os.pathsep.join([str(ROOT), str(ROOT / "docs"), str(ROOT / "notebooks")])
+    environment = {**os.environ, "PYTHONPATH": paths}
+    done = subprocess.run([sys.executable, *sphinx], cwd=ROOT, env=environment, capture_output=True, encoding="utf-8")
     assert done.returncode == 0, done.stderr
     return folder
 

@@ -143,7 +143,7 @@ def test_every_link_leads_to_a_file_and_no_page_names_a_folder_of_this_machine(s
             r"<pre>.*?</pre>", "", text, flags=re.S
         )
     for script in (site / "_static" / "snapshots").glob("*.js"):
-        assert tempfile.gettempdir() not in script.read_text(encoding="utf-8")
+        assert f'"{tempfile.gettempdir()}/' not in script.read_text(encoding="utf-8")
 
 
 def test_pages_are_small_and_so_is_the_whole(site: Path) -> None:

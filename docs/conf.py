@@ -39,4 +39,4 @@ html_additional_pages = {"index": "entry.html"}
 html_context = {"default_mode": "auto"}
 html_css_files = ["explorer.css", "charts.css", "site.css"]
 html_js_files = [("cltools.js", {"defer": "defer"}), ("pages.js", {"defer": "defer"})]
-html_theme_options = {"navbar_persistent": [], "use_download_button": False}
+html_theme_options = {"footer_content_items": [], "navbar_persistent": [], "use_download_button": False}

@@ -54,7 +54,7 @@ lint: $(STAMP) $(PAGE_STAMP)
 	$(RUN) -m ruff format --check .
 	$(RUN) -m ruff check .
 	$(RUN) -m mypy
-	$(NODE) node_modules/@biomejs/biome/bin/biome ci $(addprefix cltools/explorer/front/,engine views kernel.js standalone.js) docs/pages/site.js docs/pages/static/pages.js
+	$(NODE) node_modules/@biomejs/biome/bin/biome ci $(addprefix cltools/explorer/front/,engine views kernel.js standalone.js) docs/pages/*.js docs/pages/static/pages.js
 	$(NODE) node_modules/typescript/bin/tsc --project tsconfig.json
 	$(NODE) node_modules/typescript/bin/tsc --project tsconfig.page.json
 

@@ -1,11 +1,16 @@
-"""Questions on pages of the site: a form for the reader's guess; what follows is folded until it is given or waived.
+"""Questions and exercises on pages of the site, as forms.
 
-In a notebook's kernel this is an IPython extension. The page's script finds the reveal of a question by its text.
+What follows a question is folded until the reader guesses or waives it; the page's script finds the reveal by the
+question's text. The answer to an exercise is checked on the page, if that needs no kernel. In a notebook's kernel this
+is an IPython extension.
 """
 
 import html
+import json
+from dataclasses import asdict
 from typing import Any
 
+from course.exercises.cases import Checked
 from course.predict import Outcome, Predict
 
 
@@ -36,13 +41,29 @@ def reveal(outcome: Outcome) -> str:
     )
 
 
+def check(checked: Checked) -> str:
+    """Return the form of an exercise whose answer is a number or the state of the explorer above it."""
+    cases = checked.cases
+    told = {"cases": [asdict(case) for case in cases.cases], "measures": cases.measures, "unit": cases.unit}
+    data = html.escape(json.dumps(told, ensure_ascii=False, separators=(",", ":")))
+    if cases.unit:
+        unit = html.escape(cases.unit)
+        asked = f'<label class="cl-number">Your answer, in {unit}: <input inputmode="decimal"></label> '
+    else:
+        asked = "<p>Your answer is how you set the explorer above.</p>"
+    return (
+        f'<form class="cl-ask cl-check" data-check="{data}" hidden>{asked}<button type="submit">Check</button>'
+        '<p role="status"></p></form>'
+    )
+
+
 def still(words: str) -> str:
     """Return a control of the notebook as text."""
     return f'<p class="cl-control">{html.escape(words)}</p>' if words else ""
 
 
 def in_notebook(number: int) -> str:
-    """Return what a page says of an exercise, whose check needs a kernel."""
+    """Return what a page says of an exercise whose check needs a kernel."""
     return (
         '<p class="cl-control">Your answer is checked in the notebook, which runs on your own computer: '
         f"<code>cltools lab {number}</code> opens it.</p>"
@@ -54,3 +75,4 @@ def load_ipython_extension(shell: Any) -> None:
     formatter = shell.display_formatter.formatters["text/html"]
     formatter.for_type(Predict, form)
     formatter.for_type(Outcome, reveal)
+    formatter.for_type(Checked, check)

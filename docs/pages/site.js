@@ -6,6 +6,8 @@ import { bytesOf, recordedOf } from "../../cltools/explorer/front/standalone.js"
 import { setAttribute } from "../../cltools/explorer/front/views/dom.js";
 import { shownOf } from "../../cltools/explorer/front/views/held.js";
 import { mount } from "../../cltools/explorer/front/views/page.js";
+import { listen } from "./checks.js";
+import { measured } from "./measures.js";
 
 /** @typedef {import("../../cltools/explorer/front/views/scene.js").Shown} Shown */
 
@@ -106,6 +108,7 @@ async function awaken(root, folder, code) {
   follow();
   addEventListener("hashchange", follow);
   Object.assign(root, { explorer: page }); // for the console, and for tests
+  return () => measured(snapshots, page.state());
 }
 
 /**
@@ -114,18 +117,24 @@ async function awaken(root, folder, code) {
  * @param {string} code that a worker runs to count
  */
 export function live(folder, code) {
-  const start = (/** @type {HTMLElement} */ root) =>
-    awaken(root, folder, code).catch((error) => {
+  /** @type {Map<HTMLElement, ReturnType<typeof awaken>>} */
+  const started = new Map();
+  /** Make an explorer live, once. @param {HTMLElement} root */
+  function start(root) {
+    const known = started.get(root);
+    if (known) return known;
+    near.unobserve(root);
+    const live = awaken(root, folder, code);
+    live.catch((error) => {
       root.append(Object.assign(document.createElement("p"), { className: "alert", textContent: error.message }));
     });
-  /** @type {Set<HTMLElement>} */
-  const waiting = new Set();
+    started.set(root, live);
+    return live;
+  }
   const near = new IntersectionObserver(
     (entries) => {
       for (const { target, isIntersecting } of entries) {
-        if (!isIntersecting || !waiting.delete(/** @type {HTMLElement} */ (target))) continue;
-        near.unobserve(target);
-        start(/** @type {HTMLElement} */ (target));
+        if (isIntersecting) start(/** @type {HTMLElement} */ (target));
       }
     },
     { rootMargin: AHEAD },
@@ -133,19 +142,20 @@ export function live(folder, code) {
   const roots = /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll(".cltools-explorer[data-explorer]"));
   /** Start the explorer that the address names, wherever it is. */
   const lead = () => {
-    for (const root of roots) {
-      if (!location.hash.startsWith(`#${root.id}=`) || !waiting.delete(root)) continue;
-      near.unobserve(root);
-      start(root);
-    }
+    for (const root of roots) if (location.hash.startsWith(`#${root.id}=`)) start(root);
   };
   for (const [i, root] of roots.entries()) {
     root.id ||= `explorer-${i + 1}`;
-    waiting.add(root);
     near.observe(root);
   }
   lead();
   addEventListener("hashchange", lead);
+  for (const form of /** @type {NodeListOf<HTMLFormElement>} */ (document.querySelectorAll("form.cl-check"))) {
+    const before = (/** @type {HTMLElement} */ root) =>
+      root.compareDocumentPosition(form) & Node.DOCUMENT_POSITION_FOLLOWING;
+    const above = /** @type {HTMLElement} */ ([...roots].filter(before).at(-1));
+    listen(form, async () => (await start(above))());
+  }
 }
 
 export { serveCensus } from "../../cltools/explorer/front/views/counting.js";

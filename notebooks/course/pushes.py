@@ -9,7 +9,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from cltools.mining import PerAnchor, PerKey, rank_count
+from cltools.gradients import info_nce_gradients
+from cltools.mining import PerAnchor, PerKey, Similarities, rank_count
+
+
+def plain_push(s: Similarities, temperature: float, *, own: bool = False) -> PerKey:
+    """Return the loss's derivative by each negative's cosine if every key is kept, including the own key if `own`."""
+    weight = torch.ones_like(s.anchor_keys) if own else (~s.own).float()
+    return info_nce_gradients(
+        s.anchor_positive[:, None], s.anchor_keys, temperature=temperature, negative_weight=weight
+    )[1]
 
 
 def mass_by_rank(push: PerKey, score: PerKey, shares: Sequence[float]) -> Float[Tensor, "B R"]:

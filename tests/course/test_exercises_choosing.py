@@ -93,6 +93,6 @@ def test_the_right_difference_is_told_beside_the_mean(capsys: pytest.CaptureFixt
 def test_what_to_expect_of_the_best_cell_comes_from_seeds_that_had_no_say(capsys: pytest.CaptureFixture[str]) -> None:
     check.best_cell(at(0.0, 0.5), RECORDS)
     told = capsys.readouterr().out
-    assert told.startswith("Right. band-0-0.5: +2.00 points above moco in the seeds that chose it.")
+    assert told.startswith("Right. The cell band-0-0.5: +2.00 points above moco in the seeds that chose it.")
     # without seed 0 the best is band-0-0.5, and without 1 or 2 too, by a tie: (5 − 1) / 2 = 2
     assert "in the one left out: that is what to expect" in told and "it gains +2.00" in told

@@ -88,8 +88,8 @@ NEED = {"false": BUY - 0.01, "true": PRICE + 0.01}
 
 NO_EXPLORER = (0.15, "the explorer itself is wanted, as returned by explore(…), and this is of type float")
 NO_EDGES: list[tuple[Any, str]] = [
-    (Session(SNAPSHOT).set(rule="AllNegatives"), "has no edges: choose RankBand"),
-    (at(drop_closest=0.15).set(rule="CosineBand"), "choose RankBand, whose edges are shares of the keys"),
+    (Session(SNAPSHOT).set(rule="AllNegatives"), "rule is AllNegatives"),
+    (at(drop_closest=0.15).set(rule="CosineBand"), "rule is CosineBand"),
     (at(made(200, labelled=False), drop_closest=0.15), "only labels show false negatives"),
 ]
 
@@ -115,11 +115,11 @@ BEST = next(count for count in range(1, 199) if priced(count + 1)[1] > BUDGET) /
 DROP_CLOSEST = Cases(
     right=at(drop_closest=BEST, keep_within=0.9),
     forms=[
-        at(drop_closest=BEST + 0.004, keep_within=1.0, anchor=13),
+        at(drop_closest=BEST - 0.002, keep_within=1.0, anchor=13),
         at(keep_within=0.9).set(compare=True, drop_closest=BEST),
     ],
     wrong_type=NO_EXPLORER,
-    mistakes=[(at(drop_closest=BEST + 0.05), "lower it"), (at(drop_closest=BEST - 0.05), "so raise it"), *NO_EDGES],
+    mistakes=[(at(drop_closest=BEST + 0.005), "lower it"), (at(drop_closest=BEST - 0.05), "so raise it"), *NO_EDGES],
     settings={"budget": BUDGET},
 )
 

@@ -46,8 +46,8 @@ BATCH_EDGE = Cases(
         (at(drop_closest=4 / 200), "You used the count, but a rule stores the share: 4 of 128"),
         (at(drop_closest=0.01), "raise it"),
         (at(drop_closest=0.1), "lower it"),
-        (at(drop_closest=0.1).set(rule="CosineBand"), "choose RankBand, whose edges are shares of the keys"),
-        (Session(made(200)).set(rule="AllNegatives"), "has no edges: choose RankBand"),
+        (at(drop_closest=0.1).set(rule="CosineBand"), "rule is CosineBand"),
+        (Session(made(200)).set(rule="AllNegatives"), "rule is AllNegatives"),
     ],
     settings={"keys": 128, "dropped": 4},
 )

@@ -60,19 +60,18 @@ SNAPSHOT = replace(SNAPSHOT, keys=unit(SNAPSHOT.anchors + 0.3 * SNAPSHOT.keys)) 
 ALL = SNAPSHOT.similarities()
 
 
-def held_by_closest(tau: float, own: bool = False) -> float:
-    p = probability(ALL, tau, own)
-    score = ALL.anchor_keys if own else ALL.anchor_keys.masked_fill(ALL.own, -torch.inf)
-    closest = score.topk(4, dim=1).indices
+def held_by_closest(tau: float) -> float:
+    p = probability(ALL, tau)
+    closest = ALL.anchor_keys.masked_fill(ALL.own, -torch.inf).topk(4, dim=1).indices
     return float((p.gather(1, closest).sum(1) / p.sum(1)).mean())
 
 
-def temperature_where(own: bool = False) -> float:
+def temperature_where() -> float:
     """At which the closest fiftieth hold half, by halving."""
     low, high = 0.001, 100.0
     for _ in range(20):
         middle = (low * high) ** 0.5
-        low, high = (middle, high) if held_by_closest(middle, own) > 0.5 else (low, middle)
+        low, high = (middle, high) if held_by_closest(middle) > 0.5 else (low, middle)
     return low
 
 
@@ -89,7 +88,6 @@ TEMPERATURE_FOR = Cases(
     mistakes=[
         (at(temperature=HALF / 3), "too much. The larger τ"),
         (at(temperature=HALF * 3), "too little. The smaller τ"),
-        (at(temperature=temperature_where(own=True)), "if the anchor's own key is counted"),
     ],
     settings={"share": 0.02, "held": 0.5},
 )

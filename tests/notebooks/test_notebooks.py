@@ -99,8 +99,10 @@ def test_runs_top_to_bottom_then_its_exercises_are_solved_and_its_explorers_obey
 
 
 def printed(cell: nbformat.NotebookNode) -> str:
-    """What an executed cell wrote to stdout."""
-    return "".join(out.text for out in cell.outputs if out.output_type == "stream" and out.name == "stdout")
+    """What an executed cell wrote to stdout, and its displayed checks."""
+    lines = [out.text for out in cell.outputs if out.output_type == "stream" and out.name == "stdout"]
+    shown = [out.data.get("text/plain", "") for out in cell.outputs if out.output_type == "display_data"]
+    return "\n".join([*lines, *(text for text in shown if VERDICT.match(text))])
 
 
 def test_a_finished_run_is_loaded_when_all_cells_run_again(tmp_path: Path) -> None:

@@ -88,7 +88,7 @@
     if (before !== null) answered(before);
   }
 
-  const forms = /** @type {NodeListOf<HTMLFormElement>} */ (document.querySelectorAll("form.cl-ask"));
+  const forms = /** @type {NodeListOf<HTMLFormElement>} */ (document.querySelectorAll("form.cl-ask[data-question]"));
   if (forms.length > 0) {
     const every = blocks();
     for (const form of forms) {

@@ -24,17 +24,21 @@ def exercise(judge: Callable[Concatenate[Any, Arguments], str]) -> Callable[Conc
 
     @wraps(judge)
     def check(answer: Any, *args: Arguments.args, **kwargs: Arguments.kwargs) -> None:
-        if answer is None or answer is ...:
-            print("Not solved yet.")
-            return
-        try:
-            if _is_empty(answer):
-                raise Mistake(f"this {type(answer).__name__} is empty")
-            print(f"Right. {judge(answer, *args, **kwargs)}")
-        except Mistake as mistake:
-            print(f"Not yet: {mistake}.")
+        print(answered(answer, lambda given: judge(given, *args, **kwargs)))
 
     return cast(Callable[Concatenate[Any, Arguments], None], check)
+
+
+def answered(answer: Any, judge: Callable[[Any], str]) -> str:
+    """Return what a check says: that there is no answer yet, what a right one is told, or the mistake found."""
+    if answer is None or answer is ...:
+        return "Not solved yet."
+    try:
+        if _is_empty(answer):
+            raise Mistake(f"this {type(answer).__name__} is empty")
+        return f"Right. {judge(answer)}"
+    except Mistake as mistake:
+        return f"Not yet: {mistake}."
 
 
 def sentence(text: str) -> str:

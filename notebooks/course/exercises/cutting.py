@@ -3,8 +3,7 @@
 Legend: B anchors, K keys.
 """
 
-from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,12 +12,13 @@ from cltools.errors import described
 from cltools.evaluation.diagnosis import band_counts
 from cltools.explorer.session import Session
 from cltools.mining import AugmentedView, Band, CosineBand, MarginBand, RankBand, Similarities, select
-from cltools.mining.bands import rank_band, rank_count
-from course.exercises.asking import Mistake, as_mask, as_number, exercise, sentence
-from course.exercises.exploring import as_explorer, everyone, rank_band_of
+from cltools.mining.bands import rank_band
+from course.exercises.asking import Mistake, as_mask, exercise, sentence
+from course.exercises.cases import Case, Cases, Where, exercise_by_cases
+from course.exercises.measures import keys
 
-STEP = 0.005
-"""The tolerance around the best edge."""
+STEP = 0.5
+"""How close the best edge must be reached, in percent of the keys."""
 
 
 @exercise
@@ -79,109 +79,97 @@ def _by_value(score: Tensor, low: float, high: float) -> Tensor:
     return (score >= low) & (score < high)
 
 
-@exercise
-def negatives_left(answer: Any, session: Session) -> str:
-    """Check how many negatives an anchor keeps when the band has no edges.
+NO_RANKS = Case("the explorer's rule is {rule}: choose RankBand, whose edges are shares of the keys", {"ranks": (0, 0)})
+RULE = {"rule": ("rule",), "ranks": ("cuts_ranks",)}
+NO_LABELS = Case("only labels show false negatives, and the images of this explorer have none", {"labelled": (0, 0)})
+PRICE = {"labelled": ("labelled",), "edge": ("drop_closest",), "false": ("dropped_false",), "true": ("dropped_true",)}
+PRICED = "an edge of {edge:.4g} % drops {false:.1f} % of the false negatives, {true:.1f} % of the true"
+
+
+@exercise_by_cases
+def negatives_left(session: Session) -> Cases:
+    """Check how many negatives an anchor keeps when the band has no edges; the answer is a number of keys.
 
     Args:
-        answer: a number of keys.
         session: an explorer that is set to such a band.
     """
-    count, rule = as_number(answer), rank_band_of(session)
-    if (rule.drop_closest, rule.keep_within) != (0, 1):
-        raise Mistake(
-            f"the explorer still has an edge: it drops the closest {100 * rule.drop_closest:.3g} %, and beyond "
-            f"{100 * rule.keep_within:.3g} %. Set the first to 0 % and the second to 100 %, then count"
-        )
-    right, mined = (int((session.judgement.band == code).sum()) for code in (Band.POTENTIAL, Band.MINED))
-    keys = len(session.judgement.band)
-    if count == right:
-        return f"{mined} of the {keys - 1:,} other keys are mined as positives, and those are not pushed."
-    if count == keys:
-        raise Mistake(f"these are all {keys:,} keys; the anchor's own is its positive, never a negative")
-    if count == keys - 1:
-        raise Mistake(
-            "these are all other keys, but some of them are mined: they are pulled, so they are not pushed too"
-        )
-    raise Mistake(f"with no edges the anchor keeps {'more' if count < right else 'fewer'} than {count:,.0f}")
-
-
-@exercise
-def dropped(answer: Any, *, false: float, true: float) -> str:
-    """Check that the explorer's share of closest keys drops enough false negatives and not too many true ones.
-
-    Args:
-        answer: an explorer with a rank band and labels.
-        false: least share of the false negatives, over all anchors, that must be dropped.
-        true: largest share of the true negatives that may be dropped.
-    """
-    cost, summary = _priced(as_explorer(answer))
-    if cost.false < false and cost.true > true:
-        raise Mistake(
-            f"{summary}. It drops too few false and too many true ones; does the explorer show the last epoch?"
-        )
-    if cost.false < false:
-        raise Mistake(f"{summary}. At least {100 * false:g} % of the false ones must be dropped: raise it")
-    if cost.true > true:
-        raise Mistake(
-            f"{summary}. At most {100 * true:g} % of the true may be dropped: lower it. No edge drops only false ones"
-        )
-    return f"{sentence(summary)}."
-
-
-@exercise
-def drop_closest(answer: Any, *, budget: float) -> str:
-    """Check for the largest share of closest keys in the explorer that drops at most `budget` of the true negatives.
-
-    Args:
-        answer: an explorer with a rank band and labels.
-        budget: share of the keys of other classes, over all anchors, that may be dropped.
-    """
-    session = as_explorer(answer)
-    cost, summary = _priced(session)
-    rule, s = rank_band_of(session), everyone(session)
-    best, keys = _largest(s, rule, budget), s.own.shape[1]
-    if abs(rule.drop_closest - best) <= STEP or rank_count(rule.drop_closest, keys) == rank_count(best, keys):
-        return f"{sentence(summary)}."
-    if cost.true > budget:
-        raise Mistake(f"{summary}, which is more than {100 * budget:g} %: lower it")
-    raise Mistake(f"{summary}; {100 * budget:g} % may be dropped, so raise it")
-
-
-class Cost(NamedTuple):
-    """Shares of the false and of the true negatives that are dropped with the closest keys."""
-
-    false: float
-    true: float
-
-
-def _priced(session: Session) -> tuple[Cost, str]:
-    """Return the shares that the explorer's band drops as too close, over all anchors, and a summary in words."""
-    rule, s = rank_band_of(session), everyone(session)
-    if s.same_class is None:
-        raise Mistake("only labels show false negatives, and the images of this explorer have none")
-    cost = _cost(s, rule, rule.drop_closest)
-    return cost, (
-        f"an edge of {100 * rule.drop_closest:.3g} % drops {100 * cost.false:.1f} % of the false negatives, "
-        f"{100 * cost.true:.1f} % of the true"
+    others = keys(session) - 1
+    edges = (
+        "the explorer still has an edge: it drops the closest {edge:.4g} %, and beyond {within:.4g} %. Set the first "
+        "to 0 % and the second to 100 %, then count"
+    )
+    return Cases(
+        (
+            NO_RANKS,
+            Case(edges, {"edge": (1e-9, None)}),
+            Case(edges, {"within": (None, 100 - 1e-9)}),
+            Case(
+                f"{{mined}} of the {others:,} other keys are mined as positives, and those are not pushed",
+                {"answer": ("kept", "kept")},
+                right=True,
+            ),
+            Case(
+                f"these are all {others + 1:,} keys; the anchor's own is its positive, never a negative",
+                {"answer": (others + 1, others + 1)},
+            ),
+            Case(
+                "these are all other keys, but some of them are mined: they are pulled, so they are not pushed too",
+                {"answer": (others, others)},
+            ),
+            Case("with no edges the anchor keeps more than {answer:.0f}", {"answer": (None, "kept")}),
+            Case("with no edges the anchor keeps fewer than {answer:.0f}"),
+        ),
+        RULE | {"edge": ("drop_closest",), "within": ("keep_within",), "mined": ("mined",), "kept": ("kept",)},
+        unit="keys",
+        explorer=session,
     )
 
 
-def _largest(s: Similarities, rule: RankBand, budget: float) -> float:
-    """Find the largest edge within the budget by bisection: a larger edge drops more."""
-    keys, low, high = s.own.shape[1], 0, s.own.shape[1] - 1
-    while low < high:
-        middle = (low + high + 1) // 2
-        low, high = (middle, high) if _cost(s, rule, middle / keys).true <= budget else (low, middle - 1)
-    return low / keys
+@exercise_by_cases
+def dropped(*, false: float, true: float) -> Cases:
+    """Check that the explorer's share of closest keys drops enough false negatives and not too many true ones.
+
+    Args:
+        false: least share of the false negatives, over all anchors, that must be dropped.
+        true: largest share of the true negatives that may be dropped.
+    """
+    enough: Where = {"false": (100 * false, None)}
+    few: Where = {"true": (None, 100 * true)}
+    return Cases(
+        (
+            NO_RANKS,
+            NO_LABELS,
+            Case(PRICED, {**enough, **few}, right=True),
+            Case(
+                f"{PRICED}. At most {100 * true:g} % of the true may be dropped: lower it. No edge drops only false "
+                "ones",
+                enough,
+            ),
+            Case(f"{PRICED}. At least {100 * false:g} % of the false ones must be dropped: raise it", few),
+            Case(f"{PRICED}. It drops too few false and too many true ones; does the explorer show the last epoch?"),
+        ),
+        RULE | PRICE,
+    )
 
 
-def _cost(s: Similarities, rule: RankBand, edge: float) -> Cost:
-    """Return the shares that this rule would drop with another `drop_closest`, and with no key too easy."""
-    assert s.same_class is not None
-    hard = select(s, AugmentedView(), replace(rule, drop_closest=edge, keep_within=1.0)).band == Band.HARD
-    same, true = s.same_class & ~s.own, ~s.same_class & ~s.own
-    return Cost(float((hard & same).sum() / same.sum()), float((hard & true).sum() / true.sum()))
+@exercise_by_cases
+def drop_closest(*, budget: float) -> Cases:
+    """Check for the largest share of closest keys in the explorer that drops at most `budget` of the true negatives.
+
+    Args:
+        budget: share of the keys of other classes, over all anchors, that may be dropped.
+    """
+    within: Where = {"true": (None, 100 * budget)}
+    return Cases(
+        (
+            NO_RANKS,
+            NO_LABELS,
+            Case(PRICED, {**within, "next": (100 * budget, None)}, right=True),
+            Case(f"{PRICED}; {100 * budget:g} % may be dropped, so raise it", within),
+            Case(f"{PRICED}, which is more than {100 * budget:g} %: lower it"),
+        ),
+        RULE | PRICE | {"next": ("dropped_true", STEP)},
+    )
 
 
 @exercise

@@ -6,7 +6,7 @@ Legend: N images of the snapshot.
 from typing import Any
 
 from cltools.explorer.session import Session
-from cltools.mining import CosineBand, MarginBand, RankBand, Similarities
+from cltools.mining import Similarities
 from course.exercises.asking import Mistake
 
 
@@ -15,16 +15,6 @@ def as_explorer(answer: Any) -> Session:
     if not isinstance(answer, Session):
         raise Mistake(f"the explorer itself is wanted, as returned by explore(…), and this is of type {_kind(answer)}")
     return answer
-
-
-def rank_band_of(session: Session) -> RankBand:
-    """Return the band of the explorer's active side, whose edges are shares of the keys."""
-    rule = session.rules[1]
-    if isinstance(rule, CosineBand | MarginBand):
-        raise Mistake(f"the edges of {_kind(rule)} are cosines; choose RankBand, whose edges are shares of the keys")
-    if not isinstance(rule, RankBand):
-        raise Mistake(f"the explorer's rule is {_kind(rule)}, which has no edges: choose RankBand")
-    return rule
 
 
 def everyone(session: Session) -> Similarities:

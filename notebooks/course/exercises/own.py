@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from cltools.mining.bands import rank_count
-from course.exercises.asking import Mistake, as_mask, exercise, sentence
-from course.exercises.exploring import as_explorer, rank_band_of
+from course.exercises.asking import Mistake, as_mask, exercise
+from course.exercises.cases import Case, Cases, exercise_by_cases
+from course.exercises.cutting import NO_RANKS, RULE
 
 
 @exercise
@@ -40,26 +40,28 @@ def own_keys(answer: Any, ids: Int64[Tensor, " B"], key_ids: Int64[Tensor, " K"]
     raise Mistake(f"own keys missed: {missed}, keys of other images marked: {extra}; compare every id with all")
 
 
-@exercise
-def batch_edge(answer: Any, *, keys: int, dropped: int) -> str:
+@exercise_by_cases
+def batch_edge(*, keys: int, dropped: int) -> Cases:
     """Check that the explorer's share of closest keys drops the given number of keys of a batch.
 
     Args:
-        answer: an explorer with a rank band; its number of keys differs from that of a batch.
-        keys: the number of keys of a batch.
+        keys: the number of keys of a batch, which differs from the explorer's.
         dropped: how many of them should be dropped as too close.
     """
-    session = as_explorer(answer)
-    share, shown = rank_band_of(session).drop_closest, len(session.snapshots[0])
-    in_explorer, in_batch = rank_count(share, shown), rank_count(share, keys)
-    summary = (
-        f"an edge of {100 * share:.3g} % drops {in_explorer} of the explorer's {shown:,} keys, {in_batch} of {keys:,}"
+    told = f"an edge of {{edge:.4g}} % drops {{here}} of the explorer's {{shown:,}} keys, {{there}} of {keys:,}"
+    return Cases(
+        (
+            NO_RANKS,
+            Case(f"{told}: a rule stores the share, not the count", {"there": (dropped, dropped)}, right=True),
+            Case(
+                f"{told}. You used the count, but a rule stores the share: {dropped} of {keys}",
+                {"here": (dropped, dropped)},
+            ),
+            Case(f"{told}, but {dropped} should be dropped: raise it", {"there": (None, dropped)}),
+            Case(f"{told}, but {dropped} should be dropped: lower it"),
+        ),
+        RULE | {"edge": ("drop_closest",), "there": ("dropped_of", keys), "here": ("dropped_of",), "shown": ("keys",)},
     )
-    if in_batch == dropped:
-        return f"{sentence(summary)}: a rule stores the share, not the count."
-    if in_explorer == dropped:
-        raise Mistake(f"{summary}. You used the count, but a rule stores the share: {dropped} of {keys}")
-    raise Mistake(f"{summary}, but {dropped} should be dropped: {'raise' if in_batch < dropped else 'lower'} it")
 
 
 def _newest(key_ids: Tensor) -> Tensor:

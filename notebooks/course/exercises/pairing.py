@@ -16,8 +16,8 @@ from cltools.mining import Context, NearestKeys, Similarities
 from cltools.mining.negatives import closeness
 from cltools.mining.selection import mine
 from cltools.mining.similarities import own_last
-from course.exercises.asking import Mistake, as_number, as_numbers, exercise, same, sentence
-from course.exercises.exploring import as_explorer, everyone
+from course.exercises.asking import Mistake, as_number, as_numbers, exercise, same
+from course.exercises.cases import Case, Cases, Where, exercise_by_cases
 from course.paired import LEAST, detectable, verdict
 
 
@@ -78,38 +78,41 @@ def _weights(s: Similarities, rule: NearestKeys) -> Tensor:
     return torch.cat([weight[:, :1], weight[:, 1:].sort(dim=1, descending=True).values], dim=1)
 
 
-@exercise
-def staked(answer: Any, *, mined: float, wrong: float) -> str:
+@exercise_by_cases
+def staked(*, mined: float, wrong: float) -> Cases:
     """Check that the explorer's positives give enough weight to mined keys and little weight to wrong ones.
 
     Args:
-        answer: an explorer with labels; all its anchors count, at the epoch that it shows.
-        mined: least share of the positives' weight on mined keys.
+        mined: least share of the positives' weight on mined keys, over all anchors at the epoch that is shown.
         wrong: largest share of it on keys of other classes.
     """
-    session = as_explorer(answer)
-    s, rule = everyone(session), session.rules[0]
-    if s.same_class is None:
-        raise Mistake("only labels show wrong guesses, and the images of this explorer have none")
-    draws = torch.Generator().manual_seed(0)
-    mining = mine(s, rule, Context(~s.own, session.state.side.temperature, draws))
-    guessed = mining.weight[:, 1:]
-    on_mined = float(guessed.sum(1).mean())
-    if on_mined == 0:
-        raise Mistake("no key is mined, so nothing is guessed: choose NearestKeys, and an augmented share below 1")
-    on_wrong = float((guessed * ~s.same_class.gather(1, mining.index)).sum(1).mean())
-    summary = f"mined keys have {100 * on_mined:.1f} % of the weight, and {100 * on_wrong:.1f} % is on other classes"
-    if on_wrong <= wrong and on_mined >= mined:
-        return f"{sentence(summary)}."
-    if on_mined < mined:
-        raise Mistake(f"{summary}. Mined keys need at least {100 * mined:g} %: let the augmented view keep less")
-    if getattr(rule, "augmented_share", None) == 0:
-        raise Mistake(
-            f"{summary}. You replace the augmented view, so all the weight is on guesses: let it keep a share"
-        )
-    if session.state.side.epoch != session.snapshots[0].epochs[-1]:
-        raise Mistake(f"{summary}, with the encoder at epoch {session.state.side.epoch}: go to the last epoch")
-    raise Mistake(f"{summary}, which is more than {100 * wrong:g} %: let the augmented view keep more")
+    told = "mined keys have {mined:.1f} % of the weight, and {wrong:.1f} % is on other classes"
+    enough: Where = {"mined": (100 * mined, None)}
+    return Cases(
+        (
+            Case("only labels show wrong guesses, and the images of this explorer have none", {"labelled": (0, 0)}),
+            Case(
+                "no key is mined, so nothing is guessed: choose NearestKeys, and an augmented share below 1",
+                {"mined": (0, 0)},
+            ),
+            Case(told, {**enough, "wrong": (None, 100 * wrong)}, right=True),
+            Case(
+                f"{told}. You replace the augmented view, so all the weight is on guesses: let it keep a share",
+                {**enough, "share": (0, 0)},
+            ),
+            Case(f"{told}, with the encoder at epoch {{epoch}}: go to the last epoch", {**enough, "left": (1, None)}),
+            Case(f"{told}, which is more than {100 * wrong:g} %: let the augmented view keep more", enough),
+            Case(f"{told}. Mined keys need at least {100 * mined:g} %: let the augmented view keep less"),
+        ),
+        {
+            "labelled": ("labelled",),
+            "mined": ("mined_weight",),
+            "wrong": ("wrong_weight",),
+            "share": ("augmented_share",),
+            "epoch": ("epoch",),
+            "left": ("epochs_left",),
+        },
+    )
 
 
 @exercise

@@ -10,16 +10,15 @@ import torch
 from torch import Tensor
 
 from cltools.errors import described
-from cltools.gradients import info_nce_gradients, tangential_force
+from cltools.gradients import tangential_force
 from cltools.mining import AugmentedView, NegativeRule, OracleNegatives, Similarities, select
-from cltools.mining.similarities import own_last
 from course.exercises.asking import Mistake, as_numbers, exercise, same, sentence
-from course.exercises.exploring import as_explorer, everyone
-from course.pushes import mass_by_rank
+from course.exercises.cases import Case, Cases, exercise_by_cases
+from course.pushes import plain_push
 
 TEMPERATURES = (0.05, 0.07, 0.1, 0.2, 0.5, 1.0)
 """The temperatures for which an answer is recognised as that of another temperature."""
-NEAR = 0.02
+NEAR = 0.05
 """The tolerance around the requested share."""
 
 
@@ -33,7 +32,7 @@ def forces(answer: Any, s: Similarities, *, temperature: float) -> str:
         temperature: of the loss.
     """
     given = as_numbers(answer, tuple(s.anchor_keys.shape))
-    right = tangential_force(_push(s, temperature), s.anchor_keys)
+    right = tangential_force(plain_push(s, temperature), s.anchor_keys)
     if same(given, right):
         return f"The hardest key turns the anchor with a force of {float(right.max()):.3g}, all others with less."
     if bool((given[s.own] != 0).any()):
@@ -52,10 +51,10 @@ def forces(answer: Any, s: Similarities, *, temperature: float) -> str:
 
 def _wrong_forces(s: Similarities, temperature: float) -> list[tuple[Tensor, str]]:
     """Return the results of the classic mistakes, each with its explanation."""
-    cosine, push = s.anchor_keys, _push(s, temperature)
+    cosine, push = s.anchor_keys, plain_push(s, temperature)
     right, p = tangential_force(push, cosine), push * temperature
     without_positive = p / p.sum(1, keepdim=True) / temperature
-    with_own = _push(s, temperature, own=True).masked_fill(s.own, 0)
+    with_own = plain_push(s, temperature, own=True).masked_fill(s.own, 0)
     return [
         (p, "this is the probability p, not the force: multiply by √(1 − c²)/τ"),
         (push, "this is p/τ, the derivative by the cosine; only its tangential part turns the anchor: times √(1 − c²)"),
@@ -66,7 +65,7 @@ def _wrong_forces(s: Similarities, temperature: float) -> list[tuple[Tensor, str
         (tangential_force(with_own, cosine), "the anchor's own key still has a term in Z: leave it out of the sum too"),
         *(
             (
-                tangential_force(_push(s, t), cosine),
+                tangential_force(plain_push(s, t), cosine),
                 f"this is the force at τ = {t:g}, but τ = {temperature:g} is wanted",
             )
             for t in TEMPERATURES
@@ -74,38 +73,27 @@ def _wrong_forces(s: Similarities, temperature: float) -> list[tuple[Tensor, str
     ]
 
 
-def _push(s: Similarities, temperature: float, *, own: bool = False) -> Tensor:
-    """Return the loss's derivative by each negative's cosine if every key is kept, including the own key if `own`."""
-    weight = torch.ones_like(s.anchor_keys) if own else (~s.own).float()
-    return info_nce_gradients(
-        s.anchor_positive[:, None], s.anchor_keys, temperature=temperature, negative_weight=weight
-    )[1]
-
-
-@exercise
-def temperature_for(answer: Any, *, share: float, held: float) -> str:
+@exercise_by_cases
+def temperature_for(*, share: float, held: float) -> Cases:
     """Check the explorer's temperature: the closest `share` of the keys should hold `held` of the push.
 
     Args:
-        answer: an explorer; all its anchors count, at the epoch that it shows.
         share: share of all keys, the closest to the anchor first.
-        held: share of the sum of p/τ, on average over anchors.
+        held: share of the sum of p/τ, on average over all anchors, at the epoch that the explorer shows.
     """
-    session = as_explorer(answer)
-    temperature, s = session.state.side.temperature, everyone(session)
-    closeness = own_last(s.anchor_keys, s.own)
-    result = float(mass_by_rank(_push(s, temperature), closeness, [share]).mean())
-    summary = f"at τ = {temperature:.3g} the closest {100 * share:g} % hold {100 * result:.1f} % of the push"
-    if abs(result - held) <= NEAR:
-        return f"{sentence(summary)}."
-    with_own = float(mass_by_rank(_push(s, temperature, own=True), s.anchor_keys, [share]).mean())
-    if abs(with_own - held) <= NEAR:
-        raise Mistake(
-            f"{summary}. You get {100 * held:g} % if the anchor's own key is counted, which is not a negative"
-        )
-    if result < held:
-        raise Mistake(f"{summary}, which is too little. The smaller τ is, the more the closest keys hold")
-    raise Mistake(f"{summary}, which is too much. The larger τ is, the more evenly all keys push")
+    told = f"at τ = {{temperature:.3g}} the closest {100 * share:g} % hold {{result:.1f}} % of the push"
+    low, high = 100 * (held - NEAR), 100 * (held + NEAR)
+    return Cases(
+        (
+            Case(told, {"result": (low, high)}, right=True),
+            Case(
+                f"{told}, which is too little. The smaller τ is, the more the closest keys hold",
+                {"result": (None, low)},
+            ),
+            Case(f"{told}, which is too much. The larger τ is, the more evenly all keys push"),
+        ),
+        {"temperature": ("temperature",), "result": ("closest_push", 100 * share)},
+    )
 
 
 @exercise
@@ -122,7 +110,7 @@ def spare_false(answer: Any, s: Similarities, *, temperature: float) -> str:
     if isinstance(answer, OracleNegatives):
         raise Mistake("this rule reads the labels. It is a bound, not a method: training has no labels")
     assert s.same_class is not None, "false negatives need labels, and this snapshot has none"
-    push = _push(s, temperature)
+    push = plain_push(s, temperature)
     kept = push * _kept(answer, replace(s, same_class=None), temperature)  # training has no labels
     left = float(kept.sum() / push.sum())
     if left == 0:

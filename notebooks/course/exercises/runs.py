@@ -19,6 +19,7 @@ from cltools.provenance import read_record
 from cltools.reports.table import FIGURES, changes
 from cltools.training.record import RunRecord, read_run_record
 from course.exercises.asking import Mistake, as_number, as_numbers, exercise, sentence
+from course.exercises.cases import Case, Cases, exercise_by_cases
 from course.exercises.pairing import paired_words
 
 VERDICTS = ("better", "worse", "cannot tell")
@@ -108,36 +109,41 @@ def verdict(answer: Any, mine: Any, baseline: Any, *, images: int) -> str:
     raise Mistake(f"{summary}. The sign is the other way round: subtract the baseline from yours")
 
 
-@exercise
-def seeds_needed(answer: Any, *, deviation: float, difference: float) -> str:
+@exercise_by_cases
+def seeds_needed(*, deviation: float, difference: float) -> Cases:
     """Check the least number of seeds per side for which half the 95 % interval is below the difference.
 
     Both sides have their own seeds, with the same deviation: half the interval is t(2n−2)·s·√(2/n).
 
     Args:
-        answer: a whole number.
         deviation: s, the deviation of the figure over seeds, in points.
         difference: the difference of two means that should be distinguished from none, in points.
     """
-    seeds = as_number(answer)
-    if seeds != int(seeds):
-        raise Mistake(f"a whole number of seeds is wanted, and this is {seeds:g}")
-    if seeds < 2:
-        raise Mistake(f"at least 2 seeds are wanted, and this is {seeds:g}: one seed has no deviation")
-    if seeds >= MANY:
-        raise Mistake(f"{seeds:g} seeds are too many, and fewer seeds are enough")
     needed = next(n for n in range(2, MANY) if _half(n, deviation) < difference)
-    summary = f"with {int(seeds)} seeds per side half the interval is {_half(int(seeds), deviation):.2f} points"
-    if seeds == needed:
-        return f"{sentence(summary)}, less than {difference:g}; with {needed - 1} it is not."
     one = next(n for n in range(2, MANY) if student(n - 1) * deviation / math.sqrt(n) < difference)
-    if seeds == one:
-        raise Mistake(
-            f"{summary}. You used the interval of one mean; both means are uncertain, which gives √2 times as much"
-        )
-    if seeds < needed:
-        raise Mistake(f"{summary}, which is not below {difference:g}: more seeds are needed")
-    raise Mistake(f"{summary}, well below {difference:g}: fewer seeds are enough")
+
+    def told(n: int) -> Case:
+        words = f"with {n} seeds per side half the interval is {_half(n, deviation):.2f} points"
+        if n == needed:
+            words += f", less than {difference:g}; with {n - 1} it is not"
+        elif n == one:
+            words += ". You used the interval of one mean; both means are uncertain, which gives √2 times as much"
+        elif n < needed:
+            words += f", which is not below {difference:g}: more seeds are needed"
+        else:
+            words += f", well below {difference:g}: fewer seeds are enough"
+        return Case(words, {"answer": (n, n)}, right=n == needed)
+
+    most = 2 * needed + 20
+    return Cases(
+        (
+            *map(told, range(2, most)),
+            Case("{answer:g} seeds are too many, and fewer seeds are enough", {"answer": (most, None)}),
+            Case("at least 2 seeds are wanted: one seed has no deviation", {"answer": (None, 1)}),
+            Case("a whole number of seeds is wanted, and this is {answer:g}"),
+        ),
+        unit="seeds",
+    )
 
 
 @exercise

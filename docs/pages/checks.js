@@ -1,0 +1,90 @@
+// @ts-check
+/** Checks of exercises on a page: the cases of `notebooks/course/exercises/cases.py`, tried on a live explorer. */
+
+import { MEASURES } from "./measures.js";
+
+/** @typedef {number | string | null} Bound a number, the name of one, or none */
+/**
+ * @typedef {object} Case
+ * @property {string} words
+ * @property {Record<string, [Bound, Bound]>} where
+ * @property {boolean} right
+ */
+/** @typedef {{cases: Case[], measures: Record<string, [string, ...number[]]>, unit: string}} Cases */
+
+/**
+ * What a check says to an answer, as in a notebook.
+ * @param {Cases} check
+ * @param {number | null} answer the reader's number, if one is asked for
+ * @param {import("./measures.js").Measured | null} shown the explorer, if one is measured
+ */
+export async function told({ cases, measures }, answer, shown) {
+  /** @type {Record<string, any>} */
+  const known = answer === null ? {} : { answer };
+  /** @param {string} name */
+  async function number(name) {
+    if (!(name in known)) {
+      const [measure, ...numbers] = measures[name];
+      known[name] = await MEASURES[measure](/** @type {import("./measures.js").Measured} */ (shown), ...numbers);
+    }
+    return known[name];
+  }
+  /** @param {Case} each */
+  async function holds({ where }) {
+    for (const [name, bounds] of Object.entries(where)) {
+      const value = await number(name);
+      const [low, high] = await Promise.all(bounds.map((bound) => (typeof bound === "string" ? number(bound) : bound)));
+      if (!((low === null || value >= low) && (high === null || value <= high))) return false;
+    }
+    return true;
+  }
+  for (const each of cases) {
+    if (!(await holds(each))) continue;
+    let text = each.words;
+    for (const [place, name, form] of each.words.matchAll(/\{(\w+)(?::([^}]*))?\}/g))
+      text = text.replace(place, written(await number(name), form));
+    return each.right ? `Right. ${text[0].toUpperCase()}${text.slice(1)}.` : `Not yet: ${text}.`;
+  }
+  throw new Error("The last case of a check holds for every answer.");
+}
+
+/**
+ * A value as Python's format writes it.
+ * @param {number | string} value
+ * @param {string | undefined} form
+ */
+export function written(value, form) {
+  if (typeof value === "string" || !form) return `${value}`;
+  if (form === ",") return value.toLocaleString("en-US");
+  const digits = Number.parseInt(form.slice(1), 10);
+  if (form.endsWith("f")) return value.toFixed(digits);
+  return `${Number(value.toPrecision(Number.isNaN(digits) ? 6 : digits))}`;
+}
+
+/**
+ * Connect a form of a check. Its explorer is the last one above it.
+ * @param {HTMLFormElement} form
+ * @param {() => Promise<import("./measures.js").Measured>} measure makes the explorer live, and reads it
+ */
+export function listen(form, measure) {
+  /** @type {Cases} */
+  const check = JSON.parse(form.dataset.check ?? "");
+  const status = /** @type {HTMLElement} */ (form.querySelector("[role=status]"));
+  const input = form.querySelector("input");
+  form.hidden = false;
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    const answer = input && Number(input.value.trim().replace(",", ".") || Number.NaN);
+    if (answer !== null && !Number.isFinite(answer)) {
+      status.textContent = "Write a number, such as 40.";
+      return;
+    }
+    status.textContent = "Counting …";
+    try {
+      const shown = Object.keys(check.measures).length > 0 ? await measure() : null;
+      status.textContent = await told(check, answer, shown);
+    } catch (error) {
+      status.textContent = `This could not be checked. ${error instanceof Error ? error.message : error}`;
+    }
+  });
+}

@@ -50,7 +50,7 @@ def check(checked: Checked) -> str:
         unit = html.escape(cases.unit)
         asked = f'<label class="cl-number">Your answer, in {unit}: <input inputmode="decimal"></label> '
     else:
-        asked = "<p>Your answer is how you set the explorer above.</p>"
+        asked = "<p>Your answer is how you set <a>the explorer above</a>.</p>"
     return (
         f'<form class="cl-ask cl-check" data-check="{data}" hidden>{asked}<button type="submit">Check</button>'
         '<p role="status"></p></form>'

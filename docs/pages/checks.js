@@ -62,15 +62,17 @@ export function written(value, form) {
 }
 
 /**
- * Connect a form of a check. Its explorer is the last one above it.
+ * Connect a form of a check.
  * @param {HTMLFormElement} form
+ * @param {HTMLElement | undefined} root the explorer that it is about
  * @param {() => Promise<import("./measures.js").Measured>} measure makes the explorer live, and reads it
  */
-export function listen(form, measure) {
+export function listen(form, root, measure) {
   /** @type {Cases} */
   const check = JSON.parse(form.dataset.check ?? "");
   const status = /** @type {HTMLElement} */ (form.querySelector("[role=status]"));
   const input = form.querySelector("input");
+  if (root) for (const link of form.querySelectorAll("a")) link.href = `#${root.id}`;
   form.hidden = false;
   form.addEventListener("submit", async (event) => {
     event.preventDefault();

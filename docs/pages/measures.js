@@ -17,7 +17,7 @@ import { freshRule, sideOf } from "../../cltools/explorer/front/engine/state.js"
  * @typedef {{snapshot: Snapshot, side: Side, place: number}} Measured
  */
 
-const SLICE = 20; // milliseconds of counting until the page may answer
+const BUSY = 20; // milliseconds of counting until the page may answer
 
 /**
  * What an explorer of this state shows.
@@ -46,7 +46,7 @@ async function meanOf(given, measure) {
   let since = performance.now();
   for (let place = 0; place < count; place++) {
     sum += measure(at(given, place));
-    if (performance.now() - since < SLICE) continue;
+    if (performance.now() - since < BUSY) continue;
     await new Promise((resolve) => setTimeout(resolve));
     since = performance.now();
   }
@@ -88,7 +88,7 @@ async function dropped({ snapshot, side }, further, ofClass) {
 }
 
 /** @param {number | null | undefined} share */
-const percent = (share) => (typeof share === "number" ? 100 * share : Number.NaN);
+const percentOf = (share) => (typeof share === "number" ? 100 * share : Number.NaN);
 
 /** @type {Record<string, (given: Measured, ...numbers: number[]) => any>} */
 export const MEASURES = {
@@ -98,13 +98,13 @@ export const MEASURES = {
   rescales: ({ side }) => Number(side.negatives.rescale === true),
   mines: ({ side }) => Number(side.positives.rule !== "AugmentedView"),
   labelled: ({ snapshot }) => Number(snapshot.labelled),
-  drop_closest: ({ side }) => percent(side.negatives.drop_closest),
-  keep_within: ({ side }) => percent(side.negatives.keep_within),
+  drop_closest: ({ side }) => percentOf(side.negatives.drop_closest),
+  keep_within: ({ side }) => percentOf(side.negatives.keep_within),
   dropped_of({ side, snapshot }, count = snapshot.ids.length) {
     const share = side.negatives.drop_closest;
     return typeof share === "number" ? rankCount(share, count) : Number.NaN;
   },
-  augmented_share: ({ side }) => percent(side.positives.augmented_share),
+  augmented_share: ({ side }) => percentOf(side.positives.augmented_share),
   temperature: ({ side }) => side.temperature,
   epoch: ({ side }) => side.epoch,
   epochs_left: ({ side, snapshot: { epochs } }) => epochs.length - 1 - epochs.indexOf(side.epoch),

@@ -153,8 +153,8 @@ export function live(folder, code) {
   for (const form of /** @type {NodeListOf<HTMLFormElement>} */ (document.querySelectorAll("form.cl-check"))) {
     const before = (/** @type {HTMLElement} */ root) =>
       root.compareDocumentPosition(form) & Node.DOCUMENT_POSITION_FOLLOWING;
-    const above = /** @type {HTMLElement} */ ([...roots].filter(before).at(-1));
-    listen(form, async () => (await start(above))());
+    const above = [...roots].filter(before).at(-1);
+    listen(form, above, async () => (await start(/** @type {HTMLElement} */ (above)))());
   }
 }
 

@@ -20,6 +20,8 @@ from test_page_access_in_browser import AXE, RULES
 
 import cltools
 from cltools.config import Experiment
+from cltools.explorer.session import Session
+from cltools.mining import Band
 from cltools.snapshot import Snapshot
 
 pytestmark = pytest.mark.browser
@@ -191,6 +193,11 @@ class Shown(Opened):
         self.page, self.snapshot, self.root = page, snapshots[0], root
         self._session = self.session_of(snapshots)
 
+    def session(self, state: str) -> Session:
+        """The explorer's session at a state."""
+        self._session.restore(state)
+        return self._session
+
 
 @pytest.mark.parametrize(
     "name", ["index.html", "index.html?projector", *(f"notebooks/{name}.html" for name in NOTEBOOKS)]
@@ -223,6 +230,58 @@ def test_edges_of_every_explorer_by_pointer_and_by_keyboard(site: Path, window: 
                 shown.agrees()
                 handle.press(str(rng.choice(["ArrowLeft", "ArrowRight", "PageUp", "PageDown", "Home", "End"])))
                 shown.agrees()
+    assert window.complaints == []
+
+
+SOLUTIONS: dict[str, list[dict[str, Any]]] = {
+    "00_start_here": [{"drop_closest": 0.0, "keep_within": 1.0}, {"drop_closest": 0.1}],
+    "01_gradients_of_negatives": [{"temperature": 0.11}],
+    "02_bands_and_false_negatives": [{"drop_closest": 0.17}],
+    "03_mined_positives": [{"augmented_share": 0.68}],
+    "04_train_and_compare": [{}, {}],
+    "05_cifar_and_tinyimagenet": [{}],
+    "06_your_own_images": [{"drop_closest": 4 / 128}],
+}
+"""How the explorer is set for each check of a page; what is empty is told by the check itself."""
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_exercises_are_checked_on_the_page(site: Path, window: Window, name: str) -> None:
+    page = window.page
+    page.goto(f"{site.as_uri()}/notebooks/{name}.html")
+    window.answer_all()
+    forms = page.locator("form.cl-check")
+    assert forms.count() == len(SOLUTIONS[name])
+
+    def said(form: Any) -> str:
+        form.get_by_role("button", name="Check").click()
+        status = form.locator("[role=status]")
+        page.wait_for_function("node => !/^(Counting|$)/.test(node.textContent)", arg=status.element_handle())
+        return str(status.inner_text())
+
+    for i, changes in enumerate(SOLUTIONS[name]):
+        form = forms.nth(i)
+        check = json.loads(form.get_attribute("data-check") or "")
+        if check["unit"]:
+            assert said(form) == "Write a number, such as 40."
+            form.locator("input").fill("0,5")
+        assert said(form).startswith("Not yet: ")
+        right = next(case for case in check["cases"] if case["right"])["where"]
+        middle = {name: sum(ends) / 2 for name, ends in right.items() if None not in ends and "kept" not in ends}
+        if {"edge", "within"} <= {*middle}:  # a cell of a map
+            changes = {"drop_closest": max(0, middle["edge"] / 100), "keep_within": middle["within"] / 100}
+        if check["measures"]:
+            root = page.locator(form.locator("a").first.get_attribute("href") or "#explorer-1")
+            told = json.loads(root.get_attribute("data-explorer") or "")
+            shown = Shown(page, [held(site, each) for each in told["snapshots"]], f"#{root.get_attribute('id')}")
+            root.scroll_into_view_if_needed()
+            page.wait_for_function("root => root.explorer", arg=root.element_handle())
+            session = shown.session(root.evaluate("root => JSON.stringify(root.explorer.state())")).set(**changes)
+            root.evaluate("(root, state) => root.explorer.set(state)", json.loads(session.state.to_json()))
+            middle.setdefault("answer", int((session.judgement.band == Band.POTENTIAL).sum()))
+        if check["unit"]:
+            form.locator("input").fill(str(middle["answer"]))
+        assert said(form).startswith("Right. ")
     assert window.complaints == []
 
 

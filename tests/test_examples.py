@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 
 import cltools
-from cltools.mining.rules import FOR_NEGATIVES, FOR_POSITIVES
 
-HOOKS = {"NegativeRule": ("at", *FOR_NEGATIVES), "PositiveRule": ("at", *FOR_POSITIVES)}
+HOOKS = {"NegativeRule": ("judge", "weigh", "synthesise", "estimate", "weigh_anchors")}
 NAMES = [*cltools.__all__, "testing.check_rule", "mining.rules.Rule.reads"]
 NAMES += [f"{base}.{hook}" for base, hooks in HOOKS.items() for hook in hooks]
 SLOW = {"with_umap"}

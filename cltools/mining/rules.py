@@ -22,8 +22,6 @@ from cltools.mining.similarities import Similarities
 READS_NOTHING: frozenset[str] = frozenset()
 State = dict[str, Tensor]
 """State of a learning rule, by name: tensors on the device, saved in checkpoints."""
-
-
 NO_GRADIENT = "It gets no gradient; if it is a learned parameter, give float(temperature)."
 
 
@@ -139,14 +137,7 @@ class NegativeRule(Rule):
         _check_methods(cls, NegativeRule, FOR_NEGATIVES, foreign=FOR_POSITIVES)
 
     def at(self, progress: float) -> "NegativeRule":
-        """Return the rule in force at this share of training, with schedules resolved.
-
-        Example:
-            >>> from cltools import RankBand
-            >>> rule = RankBand(keep_within_from=1.0, keep_within=0.5, anneal=0.5)  # moves until half of training
-            >>> [rule.at(progress).keep_within for progress in (0.0, 0.25, 1.0)]
-            [1.0, 0.75, 0.5]
-        """
+        """Return the rule in force at this share of training, with schedules resolved."""
         return self
 
     def judge(self, s: Similarities, context: Context) -> Int8[Tensor, "B K"]:
@@ -245,28 +236,11 @@ class NegativeRule(Rule):
         Args:
             ids: int64 [N], ids of the training images.
             device: device of the state.
-
-        Example:
-            >>> import torch
-            >>> from cltools import LearnedThreshold
-            >>> state = LearnedThreshold().new_state(torch.tensor([7, 3]), torch.device("cpu"))
-            >>> state["ids"], state["threshold"]
-            (tensor([3, 7]), tensor([1.0010, 1.0010]))
         """
         return None
 
     def measure(self, s: Similarities, context: Context) -> Float[Tensor, " B"] | None:
-        """Return the statistic that `learn` uses, float32 [B], a number per anchor; None for none.
-
-        Example:
-            >>> import torch
-            >>> from cltools import AugmentedView, LearnedThreshold, select, similarities
-            >>> keys = [[0.96, 0.28], [0.8, 0.6], [0.6, 0.8], [0.28, 0.96], [0, 1], [-0.6, 0.8], [-0.8, 0.6], [-1, 0]]
-            >>> s = similarities([[1, 0]], [[1, 0]], keys, own=[[False] * 8], ids=([7], range(8)))
-            >>> state = {"ids": torch.tensor([7]), "threshold": torch.tensor([0.5])}
-            >>> select(s, AugmentedView(), LearnedThreshold(), state=state).measured  # 3 of 8 keys lie above
-            tensor([0.3750])
-        """
+        """Return the statistic that `learn` uses, float32 [B], a number per anchor; None for none."""
         return None
 
     def learn(self, state: State, ids: Int[Tensor, " B"], measured: Float[Tensor, " B"]) -> None:
@@ -276,15 +250,6 @@ class NegativeRule(Rule):
             state: the state, from `new_state`.
             ids: int64, ids of the batch's images on all ranks, each once.
             measured: float32, the mean of `measure` over each image's anchors.
-
-        Example:
-            >>> import torch
-            >>> from cltools import LearnedThreshold
-            >>> rule = LearnedThreshold(alpha=0.1)
-            >>> state = rule.new_state(torch.tensor([3, 7]), torch.device("cpu"))
-            >>> rule.learn(state, torch.tensor([3]), torch.tensor([0.0]))  # nothing lies above, so the threshold sinks
-            >>> state["threshold"]
-            tensor([0.9510, 1.0010])
         """
 
 
@@ -352,14 +317,7 @@ class PositiveRule(Rule):
         _check_methods(cls, PositiveRule, FOR_POSITIVES, foreign=FOR_NEGATIVES)
 
     def at(self: "P", progress: float) -> "P":
-        """Return the rule in force at this share of training, with `start` and `ramp` resolved into `strength`.
-
-        Example:
-            >>> from cltools import NearestKeys
-            >>> rule = NearestKeys(start=0.25, ramp=0.5)
-            >>> [rule.at(progress).strength for progress in (0.0, 0.5, 1.0)]
-            [0.0, 0.5, 1.0]
-        """
+        """Return the rule in force at this share of training, with `start` and `ramp` resolved into `strength`."""
         grown = 1.0 if self.ramp == 0 else min(1.0, (progress - self.start) / self.ramp)
         return replace(self, start=0.0, ramp=0.0, strength=self.strength * grown if progress >= self.start else 0.0)
 
@@ -372,14 +330,6 @@ class PositiveRule(Rule):
 
         Raises:
             ValueError: the class does not define this method.
-
-        Example:
-            >>> from cltools import Context, OraclePositives, similarities
-            >>> keys = [[0.96, 0.28], [0.8, 0.6], [0.6, 0.8], [0.28, 0.96], [0, 1], [-0.6, 0.8], [-0.8, 0.6], [-1, 0]]
-            >>> s = similarities([[1, 0]], [[0.96, -0.28]], keys, own=[[False] * 8], same_class=[[False] * 7 + [True]])
-            >>> mined = OraclePositives(k=1).mine(s, Context(~s.own, temperature=0.2))
-            >>> mined.index, mined.weight
-            (tensor([[7]]), tensor([[0.5000, 0.5000]]))
         """
         raise chooses_nothing(self, "mine")
 

@@ -67,8 +67,8 @@ def best_cell(records: Comparison, figure: str = "knn200") -> Cases:
     best = max(mean.values())
     worth = statistics.fmean(winner.fresh for winner in paired.winners(records, [*bands], figure))
     right = (
-        f"the cell {{arm}}: {best:+.2f} points above {BASELINE} in the seeds that chose it. If the best is chosen by all seeds "
-        f"but one, it gains {worth:+.2f} in the one left out: that is what to expect of it"
+        f"the cell {{arm}}: {best:+.2f} points above {BASELINE} in the seeds that chose it. If the best is chosen by "
+        f"all seeds but one, it gains {worth:+.2f} in the one left out: that is what to expect of it"
     )
     wrong = _misread(records, bands, figure)
     cells = [

@@ -391,6 +391,9 @@ def test_axe_finds_nothing(site: Path, window: Window) -> None:
     ):
         page.goto((site / f"{name}.html").as_uri())
         window.answer_all()
+        if page.locator(".cl-plot").count():
+            page.locator(".cl-plot").first.scroll_into_view_if_needed()
+            page.locator(".cl-plot [aria-pressed]").first.wait_for()
         page.wait_for_timeout(500)
         page.add_script_tag(path=AXE)
         found = page.evaluate("rules => axe.run(document, { runOnly: rules })", RULES)

@@ -14,7 +14,7 @@ from cltools.explorer.standalone import HERE as FRONT
 from cltools.snapshot import load_snapshot
 from course import running
 from course.style import StyleSheet
-from pages import asking, charts
+from pages import asking, charts, stills
 from pages.executed import KEPT, SNAPSHOTS, executed
 from pages.explorers import embedded, site_script
 from pages.formulas import with_formulas
@@ -23,6 +23,7 @@ HERE = Path(__file__).parent
 WIDGET = "application/vnd.jupyter.widget-view+json"
 PROGRESS = re.compile(r"\[\d+:\d\d")  # "[00:03<00:12, ...]" stands in every line of a tqdm bar
 ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+STILL = re.compile(r'"\.\./_static/charts/(\w+\.svg)"')
 SHOWN = re.compile(r'data-explorer="\{&quot;snapshots&quot;: \[([^\]]*)\]')
 BLOCK = re.compile(r"^<details>.*?</details>$", re.DOTALL | re.MULTILINE)
 UNSOLVED = "Not solved yet"
@@ -33,15 +34,29 @@ ENTRY = "shapes-moco"
 
 def register(app: Any) -> None:
     """Connect to the steps of Sphinx's build."""
+    app.connect("env-before-read-docs", _draw)
     app.connect("source-read", _read)
     app.connect("builder-inited", _share)
     app.connect("build-finished", _copy)
 
 
+def _draw(app: Any, environment: Any, names: list[str]) -> None:
+    """Draw the charts of the notebooks that will be read, in one browser."""
+    notebooks = [executed(path) for name in names if (path := _notebook(app, name))]
+    outputs = [output for notebook in notebooks for cell in notebook.cells for output in cell.get("outputs", [])]
+    data = [output.get("data", {}) for output in outputs]
+    stills.draw([each[charts.KIND] for each in data if charts.KIND in each])
+
+
+def _notebook(app: Any, name: str) -> Path | None:
+    """Return the notebook of the course that a page shows."""
+    path = Path(app.srcdir) / f"{name}.ipynb"
+    return path if path.parent == running.NOTEBOOKS else None
+
+
 def _read(app: Any, name: str, source: list[str]) -> None:
     """Put a notebook's outputs in place of the notebook that is committed without them."""
-    path = Path(app.srcdir) / f"{name}.ipynb"
-    if path.parent == running.NOTEBOOKS:
+    if path := _notebook(app, name):
         notebook = for_site(executed(path), int(path.stem[:2]))
         source[0] = nbformat.writes(notebook)  # type: ignore[no-untyped-call]
 
@@ -98,24 +113,25 @@ def _share(app: Any) -> None:
     for source in (FRONT / "page.css", running.NOTEBOOKS / "course" / "charts.css", *HERE.glob("static/*")):
         if source.is_file():
             shutil.copy(source, made / ("explorer.css" if source.name == "page.css" else source.name))
-    library = app.srcdir / "node_modules" / "plotly.js-cartesian-dist-min" / "plotly-cartesian.min.js"
-    if not library.is_file():
-        raise CltoolsError(f"{library} is missing, with which charts are drawn: run `make docs`, which installs it.")
-    shutil.copy(library, made)
+    if not stills.LIBRARY.is_file():
+        remedy = "run `make docs`, which installs it"
+        raise CltoolsError(f"{stills.LIBRARY} is missing, with which charts are drawn: {remedy}.")
+    shutil.copy(stills.LIBRARY, made)
     app.config.html_static_path.append(str(made))
     session = Session(load_snapshot(ENTRY)).set(rule="RankBand", positive_rule="AugmentedView")
     app.config.html_context["entry_explorer"] = embedded(session, ["pictures"], SNAPSHOTS)
 
 
 def _copy(app: Any, error: Exception | None) -> None:
-    """Copy the snapshots that pages show."""
+    """Copy the snapshots and the still images of charts that pages show."""
     if error is not None or app.builder.format != "html":
         return
-    names: set[str] = set()
+    shown: set[Path] = set()
     for page in Path(app.outdir).rglob("*.html"):
-        for listed in SHOWN.findall(page.read_text(encoding="utf-8")):
-            names |= {*re.findall(r"&quot;(\w+)&quot;", listed)}
-    to = Path(app.outdir) / "_static" / "snapshots"
-    to.mkdir(parents=True, exist_ok=True)
-    for name in names:
-        shutil.copy(SNAPSHOTS / f"{name}.js", to)
+        text = page.read_text(encoding="utf-8")
+        names = {name for listed in SHOWN.findall(text) for name in re.findall(r"&quot;(\w+)&quot;", listed)}
+        shown |= {SNAPSHOTS / f"{name}.js" for name in names} | {stills.KEPT / name for name in STILL.findall(text)}
+    for path in shown:
+        to = Path(app.outdir) / "_static" / path.parent.name
+        to.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, to)

@@ -97,7 +97,7 @@ def by_closeness(s: Similarities) -> Chart:
         figure.add_trace(line(x, y, f"by the {by}", says, index=index, customdata=[100 * edge for edge in edges]))
         descriptions.append(f"{by}: {np.interp(10, x, y):.0f} % of the false at 10 % of the true")
     figure.add_trace(reference((0, 100), (0, 100), "by chance"))
-    figure.update_xaxes(title_text="true negatives dropped with the closest keys, %", range=(0, 60))
+    figure.update_xaxes(title_text="true negatives dropped<br>with the closest keys, %", range=(0, 60))
     figure.update_yaxes(range=(0, 102))
     return Chart(figure, f"Curves of false against true negatives dropped. {'; '.join(descriptions)}.")
 
@@ -131,7 +131,7 @@ def maps_apart(snapshot: Snapshot, epoch: int = -1) -> Chart:
     """Plot the same embeddings on every map of the snapshot, with the share of true neighbours that each preserves."""
     shares = (100 * np.median(snapshot.kept[:, epoch], axis=1)).tolist()
     kept = dict(zip(snapshot.map_names, shares, strict=True))
-    titles = [f"{name}<br>neighbours kept: {share:.0f} %" for name, share in kept.items()]
+    titles = [f"{name}<br>neighbours: {share:.0f} %" for name, share in kept.items()]
     figure = panels(*titles, heights=(200,) * -(-len(titles) // 2), columns=2, rows=2)
     labels = sorted({*snapshot.labels.tolist()})
     most = min(POINTS, SHOWN // len(labels))

@@ -42,7 +42,7 @@ def gains(
     of = {arm: records.gains(arm, figure, against=against) for arm in arms}
     means = {arm: statistics.fmean(gain.values()) for arm, gain in of.items()}
     order = sorted(means, key=means.__getitem__)
-    drawn = panels(f"Points of {FIGURES[figure]} above {against}", heights=(22 * len(order) + 20,), rows=2)
+    drawn = panels(f"Points of {FIGURES[figure]}<br>above {against}", heights=(22 * len(order) + 20,), rows=2)
     sets = {"one seed": of}
     if later is not None:
         also = {*later.frame.index.unique("arm")}
@@ -51,7 +51,7 @@ def gains(
     for index, (name, gained) in enumerate(sets.items()):
         drawn.add_trace(_dots(name, gained, order, index))
     drawn.add_trace(_means(of, order))
-    drawn.update_xaxes(zeroline=True, title_text="difference to the same seed, points")
+    drawn.update_xaxes(zeroline=True, title_text="difference to<br>the same seed, points")
     rows = [*range(len(order))]
     drawn.update_yaxes(tickvals=rows, ticktext=[*map(text, order)], range=(-0.7, len(order) - 0.3), showgrid=False)
     descriptions = "; ".join(f"{arm} {means[arm]:+.1f}" for arm in reversed(order))

@@ -89,7 +89,7 @@ def by_class(confusion: Confusion) -> Chart:
     figure = panels(f"Correct, % by {_protocol(confusion)}", "Taken for, % of the row's class", heights=heights, rows=1)
     figure.add_traces([_bars(shares[order], names), _average(confusion, len(names))], rows=1, cols=1)
     figure.add_traces([_matrix(100 * part, names)], rows=2, cols=1)
-    figure.update_xaxes(range=(0, 100), title_text="its images that were classified correctly, %", row=1)
+    figure.update_xaxes(range=(0, 100), row=1)
     rows = {"tickvals": [*range(len(names))], "ticktext": [*map(text, names)], "showgrid": False}
     figure.update_yaxes(range=(len(names) - 0.5, -0.5), **rows)
     figure.update_xaxes(title_text="what they were taken for", tickangle=-40, **rows, row=2)
@@ -154,7 +154,7 @@ def runs_apart(records: Mapping[Path, RunRecord]) -> Chart:
     figure.add_traces(points, rows=3, cols=1)
     names = [FIGURES[name] for name in protocols]
     figure.update_xaxes(tickvals=[*range(len(names))], ticktext=names, range=(-0.5, len(names) - 0.5), row=3)
-    figure.update_xaxes(title_text="protocol; with the mean and its 95 % interval", row=3)
+    figure.update_xaxes(title_text="protocol; with the mean<br>and its 95 % interval", row=3)
     return Chart(figure, f"Curves of recorded runs by method, one line per seed. After the last epoch: {description}.")
 
 

@@ -358,6 +358,56 @@ def test_an_address_leads_to_an_explorer_behind_a_question(site: Path, window: W
     page.wait_for_function(f"document.querySelector('#explorer-1').explorer.state().anchor === {state['anchor']}")
 
 
+def test_charts_without_scripts_are_images(site: Path, browser: Browser) -> None:
+    context = browser.new_context(viewport={"width": 1280, "height": 800}, offline=True, java_script_enabled=False)
+    page = context.new_page()
+    page.goto((site / "notebooks" / "02_bands_and_false_negatives.html").as_uri())
+    assert page.locator(".cl-plot").count() >= 3
+    for chart in page.locator(".cl-plot").all():
+        chart.scroll_into_view_if_needed()
+        box, image = chart.bounding_box(), chart.locator("img")
+        image.evaluate("image => image.decode()")
+        assert box is not None and box == image.bounding_box() and box["height"] > 200
+    context.close()
+
+
+def test_charts_that_are_out_of_view_are_printed(site: Path, window: Window) -> None:
+    page = window.page
+    page.goto((site / "notebooks" / "02_bands_and_false_negatives.html").as_uri())
+    window.answer_all()
+    assert page.locator(".cl-plot img").count() >= 3, "not drawn yet"
+    page.evaluate("document.documentElement.dataset.theme = 'dark'; dispatchEvent(new Event('beforeprint'))")
+    assert page.locator("html").get_attribute("data-theme") == "light", "paper is white"
+    page.wait_for_function("[...document.querySelectorAll('.cl-plot img')].every(image => image.naturalWidth)")
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert page.locator("html").get_attribute("data-theme") == "dark"
+    assert window.complaints == []
+
+
+def test_a_legend_is_switched_by_keyboard(site: Path, window: Window) -> None:
+    page = window.page
+    page.goto((site / "notebooks" / "02_bands_and_false_negatives.html").as_uri())
+    window.answer_all()
+    chart = page.locator(".cl-plot").first
+    chart.scroll_into_view_if_needed()
+    legend = chart.get_by_role("group", name="Curves shown")
+    name = legend.get_by_role("button", pressed=True).first.get_attribute("aria-label") or ""
+    item, curves = legend.get_by_role("button", name=name, exact=True), chart.locator(".scatterlayer .trace")
+    first = curves.count()
+    item.focus()
+    for key, pressed in (("Enter", "false"), ("Space", "true"), ("Enter", "false")):
+        page.keyboard.press(key)
+        legend.get_by_role("button", name=name, exact=True, pressed=pressed == "true").wait_for()
+        assert item.evaluate("item => item === document.activeElement")
+        assert (curves.count() < first) == (pressed == "false")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.getAttribute('aria-pressed')") == "true", "the next one"
+    page.set_viewport_size({"width": 700, "height": 800})
+    page.wait_for_function("chart => chart.querySelector('.main-svg').clientWidth < 680", arg=chart.element_handle())
+    assert item.get_attribute("aria-pressed") == "false" and item.get_attribute("tabindex") == "0"
+    assert window.complaints == []
+
+
 def test_tables_are_sorted_by_a_column(site: Path, window: Window) -> None:
     page = window.page
     page.goto((site / "docs" / "results.html").as_uri())
@@ -400,6 +450,9 @@ def test_axe_finds_nothing(site: Path, window: Window) -> None:
     ):
         page.goto((site / f"{name}.html").as_uri())
         window.answer_all()
+        if page.locator(".cl-plot").count():
+            page.locator(".cl-plot").first.scroll_into_view_if_needed()
+            page.locator(".cl-plot [aria-pressed]").first.wait_for()
         page.wait_for_timeout(500)
         page.add_script_tag(path=AXE)
         found = page.evaluate("rules => axe.run(document, { runOnly: rules })", RULES)

@@ -138,6 +138,43 @@
     });
     return library;
   }
+  /** Let a legend's items, which plotly gives to pointers only, be reached, switched and announced by keyboard too.
+   * @param {any} chart a drawn one @param {any} Plotly */
+  function openLegend(chart, Plotly) {
+    const items = () => [...chart.querySelectorAll(".legend .traces")];
+    const tell = () => {
+      for (const legend of chart.querySelectorAll(".legend")) {
+        setAll(legend, { role: "group", "aria-label": "Curves shown" });
+      }
+      for (const item of items()) {
+        const name = item.querySelector(".legendtext")?.textContent ?? "";
+        const pressed = item.__data__[0].trace.visible === true;
+        setAll(item, { tabindex: "0", role: "button", "aria-label": name, "aria-pressed": `${pressed}` });
+      }
+    };
+    chart.on("plotly_afterplot", tell); // which draws legends anew
+    chart.addEventListener("keydown", async (/** @type {KeyboardEvent} */ event) => {
+      const place = items().indexOf(event.target);
+      if (place < 0 || !["Enter", " "].includes(event.key)) return;
+      event.preventDefault();
+      const { trace } = items()[place].__data__[0];
+      const group = chart._fullData.filter((/** @type {any} */ each) =>
+        trace.legendgroup ? each.legendgroup === trace.legendgroup && each.visible !== false : each === trace,
+      );
+      const visible = trace.visible === true ? "legendonly" : true;
+      await Plotly.restyle(
+        chart,
+        { visible },
+        group.map((/** @type {any} */ each) => each.index),
+      );
+      items()[place].focus();
+    });
+    tell();
+  }
+  /** @param {Element} node @param {Record<string, string>} attributes */
+  function setAll(node, attributes) {
+    for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+  }
   const near = new IntersectionObserver(
     (entries) => {
       for (const { target, isIntersecting } of entries) {
@@ -146,17 +183,28 @@
         const { data, layout, config } = JSON.parse(target.dataset.figure ?? "");
         const look = { ...config, displayModeBar: false, responsive: true };
         plotly().then(
-          (Plotly) => {
+          async (Plotly) => {
             target.replaceChildren();
-            return Plotly.newPlot(target, data, layout, look);
+            openLegend(await Plotly.newPlot(target, data, layout, look), Plotly);
           },
-          (error) => target.append(error.message),
+          (error) => {
+            if (!target.querySelector("img")) target.append(error.message); // else the still image stays
+          },
         );
       }
     },
     { rootMargin: "400px" },
   );
   for (const chart of document.querySelectorAll(".cl-plot[data-figure]")) near.observe(chart);
+  addEventListener("beforeprint", () => {
+    const stills = /** @type {NodeListOf<HTMLImageElement>} */ (document.querySelectorAll(".cl-plot img"));
+    for (const still of stills) still.loading = "eager";
+    // paper is light
+    const root = document.documentElement;
+    const { theme = "" } = root.dataset;
+    root.dataset.theme = "light";
+    addEventListener("afterprint", () => Object.assign(root.dataset, { theme }), { once: true });
+  });
 
   // what scrolls sideways can be reached and scrolled by keyboard
   const reach = () => {

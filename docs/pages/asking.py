@@ -48,7 +48,8 @@ def check(checked: Checked) -> str:
     data = html.escape(json.dumps(told, ensure_ascii=False, separators=(",", ":")))
     if cases.unit:
         unit = html.escape(cases.unit)
-        asked = f'<label class="cl-number">Your answer, in {unit}: <input inputmode="decimal"></label> '
+        read = "<p>The check also reads <a>the explorer above</a>.</p>" if cases.measures else ""
+        asked = f'{read}<label class="cl-number">Your answer, in {unit}: <input inputmode="decimal"></label> '
     else:
         asked = "<p>Your answer is how you set <a>the explorer above</a>.</p>"
     return (

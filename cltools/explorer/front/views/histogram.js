@@ -159,7 +159,7 @@ export function histogramView(page, side) {
     // of grips that hide each other the first move tells which is meant: they part, or one of them could not move at all
     let held = from[1] - from[0] < GRIP ? -1 : closer;
     const { node } = handles[closer];
-    node.focus();
+    node.focus({ preventScroll: true }); // the page stays where it is under the finger
     node.setPointerCapture(event.pointerId);
     cancel = () => {
       page.change(() => state);
@@ -170,7 +170,7 @@ export function histogramView(page, side) {
       if (held < 0) {
         if (Math.abs(by) < 3) return;
         held = Number(by > 0);
-        handles[held].node.focus();
+        handles[held].node.focus({ preventScroll: true });
       }
       moveTo(EDGES[held].name, valueAt(from[held] + by), false);
     };
@@ -376,6 +376,7 @@ function drawBars(context, judged, axis, palette, { width, height, parts, column
 
   // the linear axis of counts
   context.font = font(11);
+  drawWords(context, `${judged.snapshot.noun}s`, 2, top + 8, palette.soft, "left");
   for (const tick of ticksBetween(0, most, 3)) {
     if (tick === 0 || !Number.isInteger(tick)) continue;
     const y = Math.round(floor - tick * unit) + 0.5;

@@ -297,7 +297,7 @@ def test_the_sentence_tells_the_counts() -> None:
     easy, kept, hard, mined = (int(counts[band]) for band in (Band.EASY, Band.POTENTIAL, Band.HARD, Band.MINED))
     assert s.sentence.startswith(
         f"This rule pushes image 7 away from {kept} of 59. It leaves out {hard} so close that they may show the same "
-        f"thing and {easy} that are too easy. It pulls {mined} closer, as further positives."
+        f"thing and {easy} too far to teach much. It pulls {mined} closer, as further positives."
     )
     assert "class" not in s.sentence
 

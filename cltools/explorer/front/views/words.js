@@ -60,8 +60,8 @@ const plural = (n, one) => `${count(n)} ${one}${n === 1 ? "" : "s"}`;
 
 /** By code of `BAND`: why keys are left out, and what leaves them out where a rule has edges. */
 const LEFT_OUT = /** @type {[number, string, string][]} */ ([
-  [BAND.HARD, " so close that they may show the same thing", "The right edge"],
-  [BAND.EASY, " too far to teach much", "The left edge"],
+  [BAND.HARD, " so close they may show the same thing", "The right edge"],
+  [BAND.EASY, " so far they may teach little", "The left edge"],
   [BAND.OTHER, " for a reason other than closeness", "It"],
 ]);
 

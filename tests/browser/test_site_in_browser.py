@@ -192,7 +192,7 @@ def test_from_the_entry_to_what_the_edges_cost(site: Path, window: Window) -> No
     assert shown(hint) and shown(sentence)
     before = sentence.inner_text()
     slid(window, edge(page, "closest"), -30)
-    page.wait_for_function("text => document.querySelector('.sentence').innerText !== text", arg=before)
+    page.wait_for_selector(".cltools-explorer [aria-label=Undo][aria-disabled=false]")  # the finger is lifted
     assert page.evaluate("scrollY") == 0, "the page stays under the finger"
     assert hint.count() == 0
     dropped = re.search(r"It leaves out ▲ ([\d,]+) so close they may show the same thing", sentence.inner_text())

@@ -161,7 +161,7 @@ const jobs = {
   difference: (engine, _, { a, b }) => [...engine.differenceOf(Int8Array.from(a), Int8Array.from(b))],
   misplaced: (engine, _, { kept }) => engine.misplacedPoints(kept),
   spaced: (engine, _, { places, count }) => engine.evenlySpaced(places, count),
-  borders: (engine, _, { order, band, count }) => engine.borderKeys(Int32Array.from(order), Int8Array.from(band), count),
+  borders: (engine, _, { order, band }) => engine.borderKeys(Int32Array.from(order), Int8Array.from(band)),
 };
 
 const found = bundles.map((file) => {

@@ -187,7 +187,7 @@ def test_a_learned_threshold_is_a_choice_where_a_run_has_learned_it() -> None:
         above = cosine > snapshot.thresholds[epoch, place]
         above[place] = False
         assert np.array_equal(s.judgement.band == Band.HARD, above) and 1 <= above.sum() <= 7
-        assert f"leaves out {above.sum()} so close that they may" in s.sentence
+        assert f"leaves out {above.sum()} so close they may" in s.sentence
     assert s.census.suspected.count == 60 * 59 and 0.05 < s.census.suspected.value < 0.1
 
 
@@ -296,8 +296,8 @@ def test_the_sentence_tells_the_counts() -> None:
     counts = np.bincount(s.judgement.band, minlength=7)
     easy, kept, hard, mined = (int(counts[band]) for band in (Band.EASY, Band.POTENTIAL, Band.HARD, Band.MINED))
     assert s.sentence.startswith(
-        f"This rule pushes image 7 away from {kept} of 59. It leaves out {hard} so close that they may show the same "
-        f"thing and {easy} that are too easy. It pulls {mined} closer, as further positives."
+        f"This rule pushes image 7 away from {kept} of 59. It leaves out {hard} so close they may show the same "
+        f"thing and {easy} so far they may teach little. It pulls {mined} closer, as further positives."
     )
     assert "class" not in s.sentence
 

@@ -31,8 +31,8 @@ SEED = 0
 PAIRS = 2**20
 """Maximum number of anchors times keys that are judged at once."""
 LEFT_OUT = {
-    Band.HARD: "so close that they may show the same thing",
-    Band.EASY: "that are too easy",
+    Band.HARD: "so close they may show the same thing",
+    Band.EASY: "so far they may teach little",
     Band.OTHER: "for a reason other than closeness",
 }
 """The reasons, by band, why keys are left out."""

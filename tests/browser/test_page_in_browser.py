@@ -293,10 +293,30 @@ def test_truth_is_counted_over_all_anchors(page: Opened) -> None:
     assert f"{100 * census.false.value:.1f}\u00a0%" in row.inner_text()
     assert f"{100 * census.kept.value:.1f}\u00a0%" in page.page.locator(".cost tr", has_text="pushed away").inner_text()
     cost = row.inner_text().partition("Of the suspected ")[2].partition(" (")[0]
-    assert (
-        f"; over all {census.anchors:,} anchors, {cost} of what it leaves out."
-        in page.page.locator(".truth-words").inner_text()
-    )
+    assert f"; over all {census.anchors:,} anchors, {cost}." in page.page.locator(".truth-words").inner_text()
+
+
+def test_each_edge_tells_what_it_brings_and_what_it_costs(page: Opened) -> None:
+    same = page.snapshot.labels == page.snapshot.labels[0]
+    page.page.get_by_role("switch", name="show true classes").click()
+    edges = [("The right edge", Band.HARD), ("The left edge", Band.EASY)]
+    for name, by in (("Middle band", edges), ("As many by chance", [("It", Band.OTHER)]), ("Keep all", [])):
+        page.page.get_by_role("radio", name=name).click()
+        told = page.agrees()
+        band = Session(page.snapshot, told["state"]).judged("A").band
+        push = np.array(page.page.evaluate("[...cltools.page.scene().a.judgement.plain]"))
+        lines = page.page.locator(".truth-words").inner_text().split("\n")
+        assert f"; by chance {100 * (same.sum() - 1) / (len(same) - 1):.1f}\u00a0%." in lines[0]
+        assert [line.partition(" leaves out ")[0] for line in lines[1:] if "leaves out" in line] == [
+            who for who, code in by if (band == code).any()
+        ]
+        for (who, code), line in zip(by, lines[1:], strict=False):
+            gain, cost = ((band == code) & of for of in (same, ~same))
+            assert line.startswith(f"{who} leaves out "), line
+            assert f" {100 * push[band == code].sum():.1f}".removesuffix(".0") + "\u00a0% of the push: " in line
+            assert f": {gain.sum():,} false negative" in line and f"; its cost is {cost.sum():,} of other" in line
+        chance = " by chance. It has no edges to drag." in told["sentence"]
+        assert chance == (name == "As many by chance")
 
 
 def test_names_are_shown_as_text(browser: Browser, digits: Snapshot, tmp_path: Path) -> None:

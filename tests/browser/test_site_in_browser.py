@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -15,7 +16,7 @@ from urllib.parse import unquote
 import numpy as np
 import pytest
 from alone import Opened, edge
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Locator, Page
 from test_page_access_in_browser import AXE, RULES
 
 import cltools
@@ -68,10 +69,11 @@ class Window:
         complaints: its errors, warnings, and addresses that it could not load or should not ask for.
     """
 
-    def __init__(self, browser: Browser, width: int, height: int, scheme: str = "light") -> None:
+    def __init__(self, browser: Browser, width: int, height: int, scheme: str = "light", touch: bool = False) -> None:
         size: Any = {"width": width, "height": height}
         theme: Any = scheme
-        self.context = browser.new_context(viewport=size, color_scheme=theme, offline=True)
+        hand = {"has_touch": touch, "is_mobile": touch}
+        self.context = browser.new_context(viewport=size, color_scheme=theme, offline=True, **hand)
         self.context.set_default_timeout(15_000)
         self.page: Page = self.context.new_page()
         self.complaints: list[str] = []
@@ -164,6 +166,59 @@ def test_the_first_screen_is_an_explorer(site: Path, window: Window) -> None:
         box = window.page.locator(f".cltools-explorer {shown}").first.bounding_box()
         assert box is not None and box["y"] >= 0 and box["y"] + min(box["height"], 60) <= size["height"], shown
     assert window.page.evaluate("typeof Plotly") == "undefined" and window.complaints == []
+
+
+def slid(window: Window, handle: Locator, by: float) -> None:
+    """Drag by a finger."""
+    box = handle.bounding_box()
+    assert box is not None
+    x, y = box["x"] + box["width"] / 2, box["y"] + 50
+    touch = window.context.new_cdp_session(window.page)
+    for kind, part in (("touchStart", 0), *(("touchMove", i / 8) for i in range(1, 9)), ("touchEnd", None)):
+        points = [] if part is None else [{"x": x + part * by, "y": y}]
+        touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+
+@pytest.mark.parametrize("window", [{"width": 360, "height": 640, "touch": True}], indirect=True, ids=["finger"])
+def test_from_the_entry_to_what_the_edges_cost(site: Path, window: Window) -> None:
+    page = window.page
+    page.goto((site / "index.html").as_uri())
+    sentence, hint = page.locator(".cltools-explorer .sentence"), page.locator(".cltools-explorer .hint")
+    page.wait_for_selector(".cltools-explorer .sentence:not(:empty)")
+    inside = "node => { const { bottom, right } = node.getBoundingClientRect(); return [bottom, right]; }"
+
+    def shown(part: Locator, screens: int = 1) -> bool:
+        bottom, right = part.evaluate(inside)
+        return bool(bottom <= screens * 640 and right <= 360)
+
+    assert shown(hint) and shown(sentence)
+    before = sentence.inner_text()
+    slid(window, edge(page, "closest"), -30)
+    page.wait_for_selector(".cltools-explorer [aria-label=Undo][aria-disabled=false]")  # the finger is lifted
+    assert page.evaluate("scrollY") == 0, "the page stays under the finger"
+    assert hint.count() == 0
+    dropped = re.search(r"It leaves out ▲ ([\d,]+) so close they may show the same thing", sentence.inner_text())
+    assert dropped is not None and dropped[0] not in before
+    page.locator(".cltools-explorer .switch").tap()
+    truth = page.locator(".cltools-explorer .truth-words")
+    page.wait_for_selector(".truth-words:not(:empty)")
+    assert shown(truth, screens=2)
+    told = truth.inner_text()
+    assert f"The right edge leaves out ▲ {dropped[1]}, " in told and "The left edge leaves out ● " in told
+    assert len(re.findall(r" of the push: [\d,]+ false negatives?; its cost is [\d,]+ of other classes", told)) == 2
+    chance = page.get_by_role("radio", name="As many by chance")
+    chance.tap()
+    page.wait_for_function("document.querySelector('.sentence').innerText.includes(' by chance. ')")
+    assert shown(chance), "the name of what was chosen is in view"
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth && scrollX === 0")
+    links = page.locator("a.cl-go")
+    boxes = [box for each in links.all() if (box := each.bounding_box())]
+    assert len(boxes) == 4 and all(box["height"] >= 44 for box in boxes)
+    for one, two in combinations(boxes, 2):
+        assert one["y"] + one["height"] <= two["y"] or one["x"] + one["width"] <= two["x"], "none covers another"
+    links.first.tap()
+    page.wait_for_url("**/notebooks/00_start_here.html")
+    assert window.complaints == []
 
 
 def held(site: Path, name: str) -> Snapshot:

@@ -28,18 +28,16 @@ export function evenlySpaced(places, count) {
 }
 
 /**
- * The keys beside each edge, nearest to the edge first: what is kept last and what is left out first.
+ * The keys beside each edge, from left to right: the last that is kept, and the first that is left out; undefined for
+ * none.
  * @param {Int32Array} order
  * @param {Int8Array} band
- * @param {number} count of keys on each side
- * @returns {{closest: {kept: number[], left: number[]}, beyond: {kept: number[], left: number[]}}}
+ * @returns {Record<"closest" | "beyond", (number | undefined)[]>}
  */
-export function borderKeys(order, band, count) {
-  const kept = [...order.filter((place) => isKept(band[place]))];
-  const hard = [...keysOfBand(order, band, BAND.HARD)];
-  const easy = [...keysOfBand(order, band, BAND.EASY)];
+export function borderKeys(order, band) {
+  const kept = order.filter((place) => isKept(band[place]));
   return {
-    closest: { kept: kept.slice(0, count), left: hard.reverse().slice(0, count) },
-    beyond: { kept: kept.reverse().slice(0, count), left: easy.slice(0, count) },
+    closest: [kept[0], keysOfBand(order, band, BAND.HARD).at(-1)],
+    beyond: [keysOfBand(order, band, BAND.EASY)[0], kept.at(-1)],
   };
 }

@@ -112,7 +112,8 @@ export function radios(label, options, help, act) {
   const buttons = options.map(([value, text]) =>
     button({ role: "radio", title: help[text], "data-preset": value, click: () => act(value) }, text),
   );
-  const root = el("div", { class: "presets", role: "radiogroup", "aria-label": label }, ...buttons);
+  const click = (/** @type {any} */ { target }) => target.scrollIntoView({ block: "nearest" });
+  const root = el("div", { class: "presets", role: "radiogroup", "aria-label": label, click }, ...buttons);
   root.addEventListener("keydown", (event) => {
     const by = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
     if (by === undefined) return;

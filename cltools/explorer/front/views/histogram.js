@@ -21,18 +21,8 @@ const COMPACT = { flags: 26, axis: 20, push: 0, ribbon: 3 };
 const LEFT = 40;
 /** The two handles, from left to right: names, what stands on either side of one, and the band beyond it. */
 const EDGES = /** @type {{name: EdgeName, label: string, captions: string[], code: number}[]} */ ([
-  {
-    name: "beyond",
-    label: "left edge",
-    captions: ["first left out", "last kept"],
-    code: BAND.EASY,
-  },
-  {
-    name: "closest",
-    label: "right edge",
-    captions: ["last kept", "first left out"],
-    code: BAND.HARD,
-  },
+  { name: "beyond", label: "left edge", captions: ["first left out", "last kept"], code: BAND.EASY },
+  { name: "closest", label: "right edge", captions: ["last kept", "first left out"], code: BAND.HARD },
 ]);
 const STAR = 4; // pixels between two stars
 const CUT = 3; // so many bins may be taller than the axis, and are cut
@@ -169,7 +159,7 @@ export function histogramView(page, side) {
     // of grips that hide each other the first move tells which is meant: they part, or one of them could not move at all
     let held = from[1] - from[0] < GRIP ? -1 : closer;
     const { node } = handles[closer];
-    node.focus();
+    node.focus({ preventScroll: true }); // the page stays where it is under the finger
     node.setPointerCapture(event.pointerId);
     cancel = () => {
       page.change(() => state);
@@ -180,7 +170,7 @@ export function histogramView(page, side) {
       if (held < 0) {
         if (Math.abs(by) < 3) return;
         held = Number(by > 0);
-        handles[held].node.focus();
+        handles[held].node.focus({ preventScroll: true });
       }
       moveTo(EDGES[held].name, valueAt(from[held] + by), false);
     };
@@ -267,23 +257,19 @@ export function histogramView(page, side) {
   }
 
   /** @type {(handle: typeof handles[number], judged: Judged, axis: Axis) => void} */
-  function place(handle, judged, axis) {
-    const { name, node, flag, words, lines, tiles } = handle;
+  function place({ name, node, flag, words, lines, tiles }, judged, axis) {
     const { edges, border } = judged;
     node.hidden = flag.hidden = edges === null;
     if (edges === null) return;
     node.style.transform = `translateX(${edgeX(name, judged, axis)}px)`;
     const said = edgeWords(name, edges, judged);
     setText(words, said.short);
-    lines.forEach((line, i) => {
-      setText(line, said.lines[i] ?? "");
-    });
+    for (const [i, line] of lines.entries()) setText(line, said.lines[i] ?? "");
     const value = { text: `leave out ${said.short}, ${said.lines.join(", ")}`, ...rangeOf(name, edges) };
     for (const [part, told] of Object.entries(value)) setAttribute(node, `aria-value${part}`, told);
-    const { kept, left } = border[name];
-    const shown = name === "closest" ? [kept[0], left[0]] : [left[0], kept[0]];
     tiles.forEach((tile, i) => {
-      const none = shown[i] === undefined;
+      const shown = border[name][i];
+      const none = shown === undefined;
       tile.classList.toggle("none", none);
       tile.disabled = none;
       if (none) {
@@ -292,7 +278,7 @@ export function histogramView(page, side) {
         tile.classList.remove("same", "worded");
         setText(tile, "");
         setAttribute(tile, "aria-label", "none");
-      } else painted(page, tile, shown[i]);
+      } else painted(page, tile, shown);
     });
   }
 
@@ -390,6 +376,7 @@ function drawBars(context, judged, axis, palette, { width, height, parts, column
 
   // the linear axis of counts
   context.font = font(11);
+  drawWords(context, `${judged.snapshot.noun}s`, 2, top + 8, palette.soft, "left");
   for (const tick of ticksBetween(0, most, 3)) {
     if (tick === 0 || !Number.isInteger(tick)) continue;
     const y = Math.round(floor - tick * unit) + 0.5;

@@ -64,7 +64,7 @@ export function mapView(page) {
   const tools = el(
     "div",
     "map-tools",
-    ...(tiles ? [switched("pictures", "Pictures instead of points")] : []),
+    tiles > 0 && switched("pictures", "Pictures instead of points"),
     switched("lasso", "Choose a group by a line around it"),
     iconButton("plus", "Zoom in", () => zoom(1.6)),
     iconButton("minus", "Zoom out", () => zoom(1 / 1.6)),

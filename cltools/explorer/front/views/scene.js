@@ -62,7 +62,6 @@ import { thingOf } from "./things.js";
  * @property {number[]} misplaced places of points, if they are marked
  */
 
-const BORDER = 1;
 const ANCHORS_HELD = 6;
 
 /**
@@ -105,7 +104,7 @@ export function scenes(snapshots, recorded) {
       band,
       edges: band && edgesOf(band, ranking.ranked, s.anchorPositive),
       bins,
-      border: borderKeys(ranking.order, codes, BORDER),
+      border: borderKeys(ranking.order, codes),
       builtIn: why === "",
       unknown,
     };

@@ -34,7 +34,7 @@ export const count = (value) => NUMBERS.format(value);
 export function percent(share) {
   if (!Number.isFinite(share)) return "–";
   const value = 100 * share;
-  if (value !== 0 && Math.abs(value) < 0.05) return value > 0 ? "<\u00a00.1\u00a0%" : "0\u00a0%";
+  if (value > 0 && value < 0.05) return "<\u00a00.1\u00a0%";
   return `${Number(value.toFixed(1))}\u00a0%`;
 }
 
@@ -58,11 +58,11 @@ export function score(value) {
 /** @type {(n: number, one: string) => string} */
 const plural = (n, one) => `${count(n)} ${one}${n === 1 ? "" : "s"}`;
 
-/** Why keys are left out, by code of `BAND`. */
-const LEFT_OUT = /** @type {[number, string][]} */ ([
-  [BAND.HARD, " so close that they may show the same thing"],
-  [BAND.EASY, " that are too easy"],
-  [BAND.OTHER, " for a reason other than closeness"],
+/** By code of `BAND`: why keys are left out, and what leaves them out where a rule has edges. */
+const LEFT_OUT = /** @type {[number, string, string][]} */ ([
+  [BAND.HARD, " so close they may show the same thing", "The right edge"],
+  [BAND.EASY, " so far they may teach little", "The left edge"],
+  [BAND.OTHER, " for a reason other than closeness", "It"],
 ]);
 
 /**
@@ -70,7 +70,7 @@ const LEFT_OUT = /** @type {[number, string][]} */ ([
  * @param {Judged} judged
  * @returns {Piece[]}
  */
-export function answer({ summary, edges, unknown, judgement }) {
+export function answer({ summary, edges, unknown, judgement, side }) {
   if (unknown) return [{ text: unknown, strong: true }];
   const { keys, others, synthetic } = summary;
   const kept = keptOf(keys);
@@ -84,10 +84,10 @@ export function answer({ summary, edges, unknown, judgement }) {
   const left = LEFT_OUT.filter(([code]) => keys[code]);
   left.forEach(([code, why], i) => {
     const before = i === 0 ? ". It leaves out " : i === left.length - 1 ? " and " : ", ";
-    pieces.push(before, named(code, keys), why);
+    pieces.push(before, named(code, keys), side.negatives.rule === "RandomNegatives" ? " by chance" : why);
   });
   if (left.length === 0 && edges) pieces.push(". It leaves out none");
-  pieces.push(".");
+  pieces.push(edges ? "." : ". It has no edges to drag.");
   if (keys[BAND.MINED]) pieces.push(" It pulls ", named(BAND.MINED, keys), " closer, as further positives.");
   if (synthetic) pieces.push(` It adds ${plural(synthetic, "synthetic negative")}, which no picture shows.`);
   if (kept === 0 && !synthetic) pieces.push(" Nothing pushes this anchor.");
@@ -106,7 +106,8 @@ const named = (code, keys) => ({ text: `${SYMBOLS[code]} ${count(keys[code])}`, 
 export const anchorsOf = ({ anchors, of }) => `${anchors < of ? `${count(anchors)} of` : "all"} ${count(of)} anchors`;
 
 /**
- * The sentence on the classes of this anchor's keys; it begins with the main number and its base rate.
+ * The lines on the classes of this anchor's keys: the main number and its base rate, then what leaving out brings and
+ * costs.
  * @param {Judged} judged
  * @param {Census} [census] of its rule
  * @returns {Piece[]}
@@ -121,22 +122,21 @@ export function truth({ summary, edges, snapshot, judgement }, census) {
   const pieces = [
     `For this ${snapshot.anchorNoun}, `,
     { text: `${count(falseKept)} of the ${count(kept)} (${percent(falseKept / kept)})`, strong: true },
-    ` that it is pushed away from are of its own class (marked =), false negatives; ${percent(all / others)} of all ${count(others)} are of its class.`,
+    ` that it is pushed away from are of its own class (marked =), false negatives; by chance ${percent(all / others)}.`,
   ];
-  const lost = keys[BAND.HARD] - same[BAND.HARD];
-  if (edges) {
-    const words = `, of which ${count(lost)} (${percent(lost / keys[BAND.HARD])}) are of other classes: its cost`;
-    const cost = 1 - (census?.sameByBand[BAND.HARD].value ?? 1);
-    const all =
-      cost > 0 ? `; over ${anchorsOf(/** @type {Census} */ (census))}, ${percent(cost)} of what it leaves out` : "";
-    const here = keys[BAND.HARD] ? [named(BAND.HARD, keys), words] : ["none"];
-    pieces.push(" The right edge leaves out ", ...here, `${all}.`);
-  }
-  for (const code of edges ? [BAND.MINED] : [BAND.HARD, BAND.MINED]) {
+  for (const [code, , edge] of LEFT_OUT) {
     if (!keys[code]) continue;
-    const words = ` ${NAMES[code]}, ${count(same[code])} (${percent(same[code] / keys[code])}) are of its class.`;
-    pieces.push(" Of the ", named(code, keys), words);
+    const lost = keys[code] - same[code];
+    const push = sumOf(judgement.plain.filter((_, i) => judgement.band[i] === code));
+    const gain = `, ${percent(push)} of the push: ${plural(same[code], "false negative")}; its cost is `;
+    const cost = `${count(lost)} of other classes (${percent(lost / keys[code])})`;
+    const all = code === BAND.HARD && census?.anchors;
+    const over = all ? `; over ${anchorsOf(census)}, ${percent(1 - census.sameByBand[code].value)}.` : ".";
+    pieces.push(`\n${edges ? edge : "It"} leaves out `, named(code, keys), gain, cost, over);
   }
+  const [mined, right] = [keys, same].map((counts) => counts[BAND.MINED]);
+  const words = ` mined, ${count(right)} (${percent(right / mined)}) are of its class.`;
+  if (mined) pieces.push("\nOf ", named(BAND.MINED, keys), words);
   return pieces;
 }
 

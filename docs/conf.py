@@ -25,6 +25,7 @@ nb_ipywidgets_js: dict[str, dict[str, str]] = {}
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 add_module_names = False
+toc_object_entries_show_parents = "hide"  # full names do not fit beside the page
 default_role = "code"
 GoogleDocstring._consume_inline_attribute = lambda self: ("", self._dedent(self._consume_to_end()))  # type: ignore
 """The first line of a field's docstring names no type, although it may have a colon."""

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pages import formulas, output, reference
+from pages import formulas, output, reference, tables
 
 
 def setup(app: Any) -> dict[str, Any]:
@@ -10,4 +10,5 @@ def setup(app: Any) -> dict[str, Any]:
     formulas.register(app)
     output.register(app)
     reference.register(app)
+    tables.register(app)
     return {"parallel_read_safe": True}

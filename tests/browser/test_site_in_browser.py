@@ -8,10 +8,15 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+<<<<<<< HEAD
 from itertools import combinations
+=======
+from html.parser import HTMLParser
+from itertools import pairwise
+>>>>>>> access
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 import numpy as np
 import pytest
@@ -38,11 +43,40 @@ RAW = """() => {
   }
   return found;
 }"""
-BROKEN = """() => [...document.querySelectorAll('article a[href^="#"]')].map(a => decodeURIComponent(a.hash.slice(1)))
-  .filter(id => id && !document.getElementById(id))"""
 UNLOADED = (
     "() => [...document.images].filter(i => i.loading !== 'lazy' && (!i.complete || !i.naturalWidth)).map(i => i.src)"
 )
+UNLIKE = """([theme, known]) => {
+  document.documentElement.dataset.theme = theme;
+  for (const moving of document.getAnimations()) moving.finish();
+  const grounds = new Map([[null, ""]]), seen = new Set(known);
+  const ground = (node) => {
+    if (!grounds.has(node)) {
+      const { backgroundColor, backgroundImage, opacity } = getComputedStyle(node);
+      const own = [backgroundColor, backgroundImage, opacity].join(" ");
+      const below = ground(node.parentElement);
+      grounds.set(node, own === "rgba(0, 0, 0, 0) none 1" ? below : `${below}/${own}`);
+    }
+    return grounds.get(node);
+  };
+  globalThis.unlike = [...document.querySelectorAll("body *")].filter((node) => {
+    if (![...node.childNodes].some((each) => each.nodeType === 3 && each.data.trim())) return false;
+    const { color, fontSize, fontWeight } = getComputedStyle(node);
+    const look = [node.localName, node.getAttribute("class"), color, fontSize, fontWeight, ground(node)].join();
+    return !seen.has(look) && node.checkVisibility() && seen.add(look);
+  });
+  return [...seen];
+}"""
+"""Finds texts that look like no text before, on any page: the contrast of equal ones need not be measured again."""
+PLAIN = """() => {
+  for (const code of document.querySelectorAll("pre, .sig-param")) code.textContent = code.textContent;
+}"""
+"""Leaves out the colours of code, which are half of all elements."""
+UNREACHED = """() => [...document.querySelectorAll("article *")]
+  .filter((node) => node.scrollWidth > node.clientWidth + 1 && /auto|scroll/.test(getComputedStyle(node).overflowX))
+  .filter((node) => node.checkVisibility() && node.tabIndex < 0 && !node.querySelector("a, button, input, [tabindex]"))
+  .map((node) => node.outerHTML.slice(0, 200))"""
+"""What scrolls sideways, but not by keyboard."""
 OF_THEME = {("label-content-name-mismatch", ".search-button-field")}
 """What axe finds in the theme's own parts."""
 THEME = ("[PST]:",)
@@ -118,9 +152,19 @@ sizes = pytest.mark.parametrize(
 )
 
 
+def faults(page: Page, part: str, rules: list[str], *without: str) -> set[tuple[str, ...]]:
+    """What axe finds in a part of the page, by rule and element, besides what it finds in the theme's own."""
+    given = {"resultTypes": ["violations"], "preload": False, "runOnly": rules}
+    given["rules"] = {rule: {"enabled": False} for rule in without}
+    violations = page.evaluate(f"given => axe.run({part}, given).then((found) => found.violations)", given)
+    return {(each["id"], *map(str, node["target"])) for each in violations for node in each["nodes"]} - OF_THEME
+
+
 @sizes
-def test_every_page_opens_from_the_disk(site: Path, window: Window) -> None:
-    every = pages(site)
+def test_every_page_opens_from_the_disk_and_axe_finds_nothing(site: Path, window: Window) -> None:
+    every, axe = pages(site), AXE.read_text(encoding="utf-8")
+    wide = window.page.evaluate("innerWidth > 600")
+    known: list[str] = []
     assert len(every) > 30 and site / "index.html" in every
     for path in every:
         window.page.goto(path.as_uri())
@@ -132,17 +176,95 @@ def test_every_page_opens_from_the_disk(site: Path, window: Window) -> None:
         window.page.wait_for_function("document.querySelectorAll('.cl-plot:not(.js-plotly-plot)').length === 0")
         if path.name not in ("genindex.html", "search.html", "py-modindex.html"):
             assert window.page.evaluate(RAW) == [], name
-            assert window.page.evaluate(BROKEN) == [], name
             assert window.page.evaluate(UNLOADED) == [], name
+        for root in window.page.locator(".cltools-explorer[data-explorer]").all():
+            root.scroll_into_view_if_needed()
+            window.page.wait_for_function("root => root.explorer", arg=root.element_handle())
         assert window.complaints == [], name
+        assert window.page.evaluate(UNREACHED) == [], name
+        if not wide:
+            continue
+        window.page.evaluate(axe)
+        for theme in ("light", "dark"):
+            before, known = known, window.page.evaluate(UNLIKE, [theme, known])
+            if len(known) > len(before):
+                assert faults(window.page, "{ include: unlike }", ["color-contrast"]) == set(), (name, theme)
+        window.page.evaluate(PLAIN)
+        assert faults(window.page, "document", RULES, "color-contrast") == set(), name
 
 
-def test_every_link_leads_to_a_file_and_no_page_names_a_folder_of_this_machine(site: Path) -> None:
+class Links(HTMLParser):
+    """The links and the places of a page.
+
+    Attributes:
+        ids: what an address can name after its `#`.
+        links: their addresses, and the classes of what holds them.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.ids: set[str] = set()
+        self.links: list[tuple[str, set[str]]] = []
+        self._within: list[set[str]] = []
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = {name: value or "" for name, value in attrs}
+        self.ids |= {given["id"]} if "id" in given else set()
+        if tag in ("nav", "article", "footer"):
+            self._within.append({tag, *given.get("class", "").split()})
+        if address := given.get("href") or given.get("src"):
+            self.links.append((address, {*given.get("class", "").split()}.union(*self._within)))
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in ("nav", "article", "footer") and self._within:
+            self._within.pop()
+
+
+@pytest.fixture(scope="module")
+def links(site: Path) -> dict[Path, Links]:
+    return {path: Links(path) for path in pages(site)}
+
+
+def leading(links: dict[Path, Links], path: Path, *within: str) -> set[Path]:
+    """The pages that the links of a page lead to, of those that have these classes or stand in such elements."""
+    found = (path.parent / unquote(urlsplit(link).path) for link, kinds in links[path].links if kinds >= {*within})
+    return {Path(os.path.normpath(each)) for each in found} & {*links}
+
+
+def test_every_link_leads_to_a_file_and_to_a_place_in_it(links: dict[Path, Links]) -> None:
+    dead = []
+    for path, page in links.items():
+        for link in {link for link, _ in page.links}:
+            parts = urlsplit(link)
+            if parts.scheme or parts.netloc:
+                continue
+            file = Path(os.path.normpath(path.parent / unquote(parts.path))) if parts.path else path
+            there = file.exists() and (not parts.fragment or unquote(parts.fragment) in links[file].ids)
+            if not there or file.suffix in (".md", ".ipynb"):  # which have pages of their own
+                dead.append((path.name, link))
+    assert dead == []
+
+
+def test_start_pages_and_notebooks_lead_to_each_other(site: Path, links: dict[Path, Links]) -> None:
+    course = [site / "notebooks" / f"{name}.html" for name in NOTEBOOKS]
+    starts = [site / name for name in ("README.html", "docs/start.html")]
+    references = sorted((site / "docs" / "api").glob("*.html"))
+    assert len(references) > 3
+    entry, contents = site / "index.html", site / "docs" / "index.html"
+    for path in (entry, contents, *starts, *course, *references):
+        assert leading(links, path, "nav", "bd-links") >= {*course, *references, *starts} - {path}, path.name
+        assert path == entry or entry in leading(links, path, "navbar-brand"), path.name
+    assert leading(links, entry, "article") >= {course[0], contents, site / "docs" / "start.html"}
+    assert leading(links, site / "README.html", "article") >= {*course}
+    for path, following in pairwise(course):
+        assert following in leading(links, path, "article") & leading(links, path, "right-next"), path.name
+        assert path in leading(links, following, "left-prev"), following.name
+
+
+def test_no_page_names_a_folder_of_this_machine(site: Path) -> None:
     for path in pages(site):
         text = path.read_text(encoding="utf-8")
-        for link in re.findall(r'(?:href|src)="([^"#?]+)[^"]*"', text):
-            if not re.match(r"[a-z]+:|//", link):
-                assert (path.parent / unquote(link)).exists(), (path.name, link)
         assert str(Path.home()) not in text and tempfile.gettempdir() + "/" not in re.sub(
             r"<pre>.*?</pre>", "", text, flags=re.S
         )
@@ -477,6 +599,30 @@ def test_tables_are_sorted_by_a_column(site: Path, window: Window) -> None:
         assert values == sorted(values, reverse=order == "descending") and len({*values}) > 3
 
 
+def test_wide_tables_are_tables_that_scroll_in_a_named_group(site: Path, window: Window) -> None:
+    page = window.page
+    page.set_viewport_size({"width": 360, "height": 640})
+    page.goto((site / "docs" / "results.html").as_uri())
+    group = page.get_by_role("group", name="Table: shapes, three seeds")
+    assert group.get_by_role("columnheader", name="kNN-200").count() == 1
+    group.focus()
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function("group => group.scrollLeft > 0", arg=group.element_handle())
+    page.set_viewport_size({"width": 4000, "height": 640})
+    assert page.locator(".pst-scrollable-table-container[tabindex]").count() == 0, "all of it is seen"
+
+
+def test_tables_do_not_widen_a_phones_page_without_scripts(site: Path, browser: Browser) -> None:
+    context = browser.new_context(viewport={"width": 360, "height": 640}, java_script_enabled=False)
+    page = context.new_page()
+    for name in ("docs/results", "docs/methods", "notebooks/04_train_and_compare"):
+        page.goto((site / f"{name}.html").as_uri())
+        assert page.locator("article table").count() and page.evaluate(
+            "document.documentElement.scrollWidth <= innerWidth"
+        ), name
+    context.close()
+
+
 def test_the_search_finds_every_public_name(site: Path, window: Window) -> None:
     page = window.page
     for name in cltools.__all__:
@@ -485,6 +631,7 @@ def test_the_search_finds_every_public_name(site: Path, window: Window) -> None:
         page.goto((site / "search.html").as_uri() + f"?q={name}")
         page.wait_for_selector(f"#search-results a[href$='#cltools.{name}']")
     assert window.complaints == []
+<<<<<<< HEAD
 
 
 themes = pytest.mark.parametrize(
@@ -513,3 +660,5 @@ def test_axe_finds_nothing(site: Path, window: Window) -> None:
         found = page.evaluate("rules => axe.run(document, { runOnly: rules })", RULES)
         told = {(each["id"], *node["target"]) for each in found["violations"] for node in each["nodes"]}
         assert told <= OF_THEME, name
+=======
+>>>>>>> access

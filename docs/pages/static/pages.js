@@ -206,10 +206,22 @@
     addEventListener("afterprint", () => Object.assign(root.dataset, { theme }), { once: true });
   });
 
-  // what scrolls sideways can be reached and scrolled by keyboard
+  // what scrolls sideways can be reached and scrolled by keyboard, and has a name if it is a table
+  const sideways = ".bd-article pre, .formula, .pst-scrollable-table-container, .cell_output .output";
   const reach = () => {
-    for (const wide of document.querySelectorAll(".bd-article pre, .bd-article table, .formula")) {
-      if (wide instanceof HTMLElement && wide.scrollWidth > wide.clientWidth) wide.tabIndex = 0;
+    for (const wide of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll(sideways))) {
+      const scrolls = wide.scrollWidth > wide.clientWidth && getComputedStyle(wide).overflowX !== "visible";
+      if (scrolls) wide.tabIndex = 0;
+      else wide.removeAttribute("tabindex");
+      if (!wide.querySelector(":scope > table, :scope > div > table")) continue;
+      const heading = wide.closest("section")?.querySelector("h1, h2, h3, h4")?.textContent?.replace(/#$/, "");
+      for (const [name, value] of [
+        ["role", "group"],
+        ["aria-label", `Table: ${heading ?? document.title}`],
+      ]) {
+        if (scrolls) wide.setAttribute(name, value);
+        else wide.removeAttribute(name);
+      }
     }
   };
   addEventListener("resize", reach);
@@ -239,6 +251,7 @@
   for (const table of tables) {
     if (table.tHead === null || table.tBodies.length !== 1 || table.tBodies[0].rows.length < 4) continue;
     for (const [column, head] of [...table.tHead.rows[0].cells].entries()) {
+      if (!head.textContent?.trim()) continue; // nothing to press
       const button = document.createElement("button");
       button.className = "cl-sort";
       button.title = "Sort by this column";

@@ -199,6 +199,12 @@ def check_seeds(names: Names, printed: str) -> None:
     assert deviations[0] < deviations[1] / 4
 
 
+def check_map(names: Names, printed: str) -> None:
+    bounds = [float(each) for each in re.findall(r"= (\d\.\d+) nats", printed)]
+    assert len(bounds) == 2 and bounds[0] < bounds[1], "choosing easy negatives seems to tell more"
+    assert re.search(r"collapsed: (\S+), a guess: \1\n", printed)
+
+
 # The run of a page, in a process of its own
 
 

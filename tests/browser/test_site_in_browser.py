@@ -8,12 +8,8 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-<<<<<<< HEAD
-from itertools import combinations
-=======
 from html.parser import HTMLParser
-from itertools import pairwise
->>>>>>> access
+from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -631,34 +627,3 @@ def test_the_search_finds_every_public_name(site: Path, window: Window) -> None:
         page.goto((site / "search.html").as_uri() + f"?q={name}")
         page.wait_for_selector(f"#search-results a[href$='#cltools.{name}']")
     assert window.complaints == []
-<<<<<<< HEAD
-
-
-themes = pytest.mark.parametrize(
-    "window", [{"width": 1280, "height": 800, "scheme": each} for each in ("light", "dark")], indirect=True, ids=str
-)
-
-
-@themes
-def test_axe_finds_nothing(site: Path, window: Window) -> None:
-    page = window.page
-    for name in (
-        "index",
-        "docs/index",
-        "docs/results",
-        "docs/start",
-        "notebooks/02_bands_and_false_negatives",
-        "search",
-    ):
-        page.goto((site / f"{name}.html").as_uri())
-        window.answer_all()
-        if page.locator(".cl-plot").count():
-            page.locator(".cl-plot").first.scroll_into_view_if_needed()
-            page.locator(".cl-plot [aria-pressed]").first.wait_for()
-        page.wait_for_timeout(500)
-        page.add_script_tag(path=AXE)
-        found = page.evaluate("rules => axe.run(document, { runOnly: rules })", RULES)
-        told = {(each["id"], *node["target"]) for each in found["violations"] for node in each["nodes"]}
-        assert told <= OF_THEME, name
-=======
->>>>>>> access

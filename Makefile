@@ -67,8 +67,10 @@ ENCODING := PYTHONWARNDEFAULTENCODING=1
 fast: $(STAMP)
 	$(ENCODING) $(PARALLEL) -m "not slow and not notebooks and not browser" $(ARGS)
 
+# By file: what the tests of a file train, build or start is made once. Groups of single tests would be finer, but
+# pytest-xdist 3.8 does not see them with pytest 9.
 slow: $(STAMP)
-	$(ENCODING) $(PARALLEL) --dist loadgroup -m "slow and not notebooks and not browser" --durations=10 $(ARGS)
+	$(ENCODING) $(PARALLEL) --dist loadfile -m "slow and not notebooks and not browser" --durations=10 $(ARGS)
 
 fuzz: $(STAMP)
 	OMP_NUM_THREADS=1 $(RUN) tests/fuzz.py $(ARGS)
@@ -82,7 +84,7 @@ notebooks: $(STAMP)
 	$(PARALLEL) -m notebooks --durations=0 tests/notebooks $(ARGS)
 
 browser: $(STAMP) $(PAGE_STAMP)
-	$(RUN) -m pytest -m browser --durations=5 tests/browser $(ARGS)
+	$(RUN) -m pytest -n $(JOBS) -m browser --durations=5 tests/browser $(ARGS)
 
 docs: $(STAMP) $(PAGE_STAMP)
 	PYTHONPATH=docs:notebooks $(RUN) -m sphinx --fail-on-warning --keep-going -q -c docs -d .cache/doctrees . $(SITE)

@@ -243,7 +243,7 @@ class Experiment(Settings):
         """
         super().__post_init__()
         for name in ("data", "views", "encoder", "loss", "training", "evaluation", "outside"):
-            value, kind = getattr(self, name), get_type_hints(Experiment)[name]
+            value, kind = getattr(self, name), _types_of(Experiment)[name]
             if not isinstance(value, kind) or len(fields(value)) > len(fields(kind)):
                 wrong = f"Experiment: {name} is {described(value)}, but only fields of {kind.__name__} are read."
                 raise CltoolsError(f"{wrong} {_OWN}")
@@ -334,19 +334,17 @@ def differences(a: Experiment | Mapping[str, Any], b: Experiment | Mapping[str, 
     A setting that is missing in one, because it was added later, has its default there; unknown rules are compared as
     written.
     """
-    left, right = dict(leaves(_completed(a))), dict(leaves(_completed(b)))
+    left, right = (dict(leaves(to_plain(completed(each)))) for each in (a, b))
     pairs = ((path, left.get(path, ABSENT), right.get(path, ABSENT)) for path in {**left, **right})
     return tuple(Difference(path, before, now) for path, before, now in pairs if before != now)
 
 
-def _completed(experiment: Experiment | Mapping[str, Any]) -> Mapping[str, Any]:
+def completed(experiment: Experiment | Mapping[str, Any]) -> Experiment | Mapping[str, Any]:
+    """Return the experiment of a result of `to_plain`; the mapping itself if it has an unknown rule or setting."""
     if isinstance(experiment, Mapping):
-        try:
-            return _completed(from_plain(Experiment, experiment))
-        except (TypeError, ValueError):  # from another version, or with an unknown rule
-            return experiment
-    plain: Mapping[str, Any] = to_plain(experiment)
-    return plain
+        with suppress(TypeError, ValueError):  # from another version, or with an unknown rule
+            return from_plain(Experiment, experiment)
+    return experiment
 
 
 @cache
@@ -354,7 +352,7 @@ def undeciding() -> frozenset[str]:
     """Return the paths of the settings that do not affect results (fields with `metadata={"decides": False}`)."""
     return frozenset(
         f"{section}.{f.name}"
-        for section, settings in get_type_hints(Experiment).items()
+        for section, settings in _types_of(Experiment).items()
         if is_dataclass(settings)
         for f in fields(settings)
         if not f.metadata.get("decides", True)
@@ -369,6 +367,7 @@ def to_plain(value: Any) -> Any:
     return [to_plain(item) for item in value] if isinstance(value, tuple) else value
 
 
+_types_of = cache(get_type_hints)
 RULES = (NegativeRule, PositiveRule)
 T = TypeVar("T")
 
@@ -385,7 +384,7 @@ def from_plain(cls: type[T], plain: object, path: str = "experiment") -> T:
     plain = dict(plain)
     if issubclass(cls, RULES):
         cls = _rule_of(plain, cls, path)
-    hints, known = get_type_hints(cls), {f.name: f for f in fields(cls)}  # type: ignore[arg-type]
+    hints, known = _types_of(cls), {f.name: f for f in fields(cls)}  # type: ignore[arg-type]
     for key in plain:
         if key not in known:
             raise unknown(f"setting in {path}", str(key), known)
@@ -447,11 +446,13 @@ BELOW = re.compile(r'^ +(\w+): [^\n]+\n +"""(.+?)"""', re.MULTILINE | re.DOTALL)
 
 def words_of(settings: type) -> dict[str, str]:
     """Return the text below each field of a class and its bases in the source; empty if there is no source."""
-    texts: dict[str, str] = {}
-    for base in reversed(settings.__mro__):
-        with suppress(OSError, TypeError):
-            texts |= {name: " ".join(text.split()) for name, text in BELOW.findall(_source(base))}
-    return texts
+    return {name: text for base in reversed(settings.__mro__) for name, text in _words_in(base).items()}
 
 
-_source = cache(inspect.getsource)
+@cache
+def _words_in(base: type) -> dict[str, str]:
+    try:
+        source = inspect.getsource(base)
+    except (OSError, TypeError):  # which would read its module again
+        return {}
+    return {name: " ".join(text.split()) for name, text in BELOW.findall(source)}

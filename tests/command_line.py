@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from forked import forked
 
 from cltools.cli import main
 
@@ -38,8 +39,23 @@ def started(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 def answered(folder: Path, *arguments: str) -> Any:
-    """The JSON that a command answers with, started in a process of its own as the console script starts it."""
-    done = started(f"{START}; sys.argv = ['cltools', *{[*arguments, '--json']!r}]; start()", folder)
+    """The JSON that a command answers with, in a process of its own."""
+    return _answer(forked(_started, [*arguments, "--json"], folder=folder))
+
+
+def answered_anew(folder: Path, *arguments: str) -> Any:
+    """The same from a new Python, started as the console script starts it."""
+    return _answer(started(f"{START}; sys.argv = ['cltools', *{[*arguments, '--json']!r}]; start()", folder))
+
+
+def _started(arguments: list[str]) -> None:
+    from cltools.__main__ import start  # not here, where tests run it as a module
+
+    sys.argv = ["cltools", *arguments]
+    start()
+
+
+def _answer(done: "subprocess.CompletedProcess[str]") -> Any:
     assert done.returncode == 0, done.stderr
     assert "\r" not in done.stderr, "no bar in a log"
     return json.loads(done.stdout)

@@ -1,5 +1,6 @@
 """What all tests share: shapes checked at run time, one hypothesis profile, a cache, globals put back after each."""
 
+import gc
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -56,6 +57,12 @@ def restored_globals() -> Iterator[None]:
         torch.set_num_threads(threads)
     torch.set_default_dtype(dtype)
     torch.set_rng_state(state)
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector pass over modules and tests, which stay: to walk them all takes it half a second."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import io
 import json
 import os
 import re
@@ -721,15 +722,39 @@ def test_streams_that_were_closed_before_the_start_are_done_without(tmp_path: Pa
         assert ("digits-moco" in done.stdout) == (closed == "2")
 
 
-@pytest.mark.parametrize("encoding", ["cp1252", "ascii", "gbk"])
-def test_output_never_dies_of_its_encoding(encoding: str, tmp_path: Path) -> None:
+def in_a_process(arguments: list[str], encoding: str) -> tuple[int, bytes]:
     environment = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0", "LC_ALL": "C"}
+    command = [sys.executable, "-m", "cltools", *arguments]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+def here(arguments: list[str], encoding: str) -> tuple[int, bytes]:
+    """The same in this process, whose streams are of that encoding meanwhile."""
+    written, status = [io.BytesIO(), io.BytesIO()], 0
+    out, err = (io.TextIOWrapper(each, encoding=encoding) for each in written)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["cltools", *arguments])
+        patch.setattr(sys, "stdout", out)
+        patch.setattr(sys, "stderr", err)
+        patch.setattr(sys, "path", [*sys.path])
+        patch.setenv("TQDM_DISABLE", "1")
+        try:
+            runpy.run_module("cltools", run_name="__main__")
+        except SystemExit as stop:
+            status = int(stop.code or 0)
+        out.flush()
+        err.flush()
+    return status, b"".join(each.getvalue() for each in written)
+
+
+@pytest.mark.parametrize(("encoding", "run"), [("cp1252", in_a_process), ("ascii", here), ("gbk", here)])
+def test_output_never_dies_of_its_encoding(encoding: str, run: Any, tmp_path: Path) -> None:
     for arguments in (["runs", str(tmp_path / "猫→\x1b[31m.json")], ["train", "digits-moco", "--help"]):
-        command = [sys.executable, "-m", "cltools", *arguments]
-        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=False)
-        told = (done.stdout + done.stderr).decode(encoding)
+        status, written = run(arguments, encoding)
+        told = written.decode(encoding)
         assert "Traceback" not in told and "\x1b[31m.json" not in told, told
-        assert done.returncode == (2 if arguments[0] == "runs" else 0), told
+        assert status == (2 if arguments[0] == "runs" else 0), told
 
 
 def test_a_file_that_is_not_there_is_named_without_the_systems_number(tmp_path: Path) -> None:

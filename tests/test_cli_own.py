@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import answered, call, refused, started
+from command_line import answered, answered_anew, call, refused, started
 from PIL import Image
 
 from cltools.training import Run
@@ -63,7 +63,7 @@ def test_the_whole_way_by_commands_alone(here: Path) -> None:
     assert settings["negatives"] == {"rule": "NotTheClosest", "edge": 0.6} and settings["outside"]["rules"] == [
         "my_rules"
     ]
-    trained = answered(here, "train", *asked, *rules)
+    trained = answered_anew(here, "train", *asked, *rules)
     assert trained["run"] == "runs/a" and trained["epochs"] == 2 and trained["report"]["split"] == "test"
     again = answered(here, "train", *asked, *rules, "--resume")
     assert again["report"] == trained["report"]

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from forked import forked
 
 ROOT = Path(__file__).parents[1]
 PAGES = {path.stem: path for folder in ("howto", "explain") for path in sorted((ROOT / "docs" / folder).glob("*.md"))}
@@ -269,10 +270,7 @@ def test_a_page_runs_as_written(name: str, tmp_path: Path) -> None:
     programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {"PATH": programs, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error", "OMP_NUM_THREADS": "1"}
     environment |= {"CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1", "PYTHONWARNDEFAULTENCODING": ""}
-    command = [sys.executable, "-W", "default", __file__, name]
-    done = subprocess.run(
-        command, cwd=tmp_path, capture_output=True, encoding="utf-8", timeout=300, env=os.environ | environment
-    )
+    done = forked(run_page, name, folder=tmp_path, environment=os.environ | environment)
     assert done.returncode == 0, done.stderr[-6000:]
 
 

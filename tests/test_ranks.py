@@ -23,7 +23,6 @@ from cltools.training.inputs import Parts
 fitting = import_module("cltools.training.fit")  # the module, whose name in the package is the function's
 
 HERE = Path(__file__).parent
-pytestmark = pytest.mark.xdist_group("ranks")  # two processes are started once
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 QUIET = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE.parent)}
 

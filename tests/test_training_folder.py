@@ -287,7 +287,7 @@ def numbers(run: Run) -> list[Any]:
 
 
 @pytest.mark.parametrize("name", ["checkpoint.pt", "encoder.safetensors"])
-@pytest.mark.parametrize("flips", [50, pytest.param(3000, marks=pytest.mark.nightly)])
+@pytest.mark.parametrize("flips", [25, pytest.param(3000, marks=pytest.mark.nightly)])
 def test_a_flipped_bit_never_loads_as_other_numbers(name: str, flips: int, learned: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(learned, tmp_path / "run"))
     experiment = replace(POTENTIAL, negatives=LEARNED.negatives)
@@ -365,7 +365,7 @@ def places(value: Any) -> list[tuple[Any, Any]]:
     return [(value, key) for key in keys] + [place for key in keys for place in places(value[key])]
 
 
-@pytest.mark.parametrize("count", [60, pytest.param(2000, marks=pytest.mark.nightly)])
+@pytest.mark.parametrize("count", [30, pytest.param(2000, marks=pytest.mark.nightly)])
 def test_a_checkpoint_that_was_altered_is_refused_in_words(count: int, learned: Path, tmp_path: Path) -> None:
     """Every member away, or something else in its place: it goes on, or an error names the file."""
     folder = Path(shutil.copytree(learned, tmp_path / "run"))

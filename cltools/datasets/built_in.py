@@ -11,6 +11,8 @@ Shapes: N images, S side in pixels.
 """
 
 import math
+from functools import cache
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int, UInt8
@@ -33,9 +35,7 @@ def load_digits(split: str, data: DataSettings) -> ImageSet:
 
     Both splits have images by the same writers, so the test measures generalisation to new images, not to new writers.
     """
-    from sklearn import datasets
-
-    source = datasets.load_digits()
+    source = _digits()
     labels = torch.from_numpy(source.target).long()
     ink = torch.from_numpy(source.images).float()[:, None] / 16
     large = torch.nn.functional.interpolate(ink, (16, 16), mode="bilinear", align_corners=False)
@@ -46,6 +46,14 @@ def load_digits(split: str, data: DataSettings) -> ImageSet:
     test = torch.zeros(len(labels), dtype=torch.bool)
     test[by_class[(torch.arange(DIGITS_TEST) * len(labels) + len(labels) // 2) // DIGITS_TEST]] = True
     return everything.select(test if split == "test" else ~test)
+
+
+@cache
+def _digits() -> Any:
+    """Return scikit-learn's digits, which it reads from a text; nothing changes them."""
+    from sklearn import datasets
+
+    return datasets.load_digits()
 
 
 def load_shapes(split: str, data: DataSettings) -> ImageSet:

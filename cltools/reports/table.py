@@ -8,13 +8,14 @@ import json
 import statistics
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
+from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from pandas import DataFrame, Series
 
-from cltools.config import ABSENT, Difference, Experiment, differences
+from cltools.config import ABSENT, Difference, Experiment, completed, differences
 from cltools.errors import CltoolsError, printable
 from cltools.evaluation import LinearRecipe, spread
 from cltools.presets import IMAGES, METHODS, laptop, preset
@@ -242,12 +243,17 @@ def _row_of_runs(runs: DataFrame) -> tuple[tuple[Any, ...], dict[str, str]]:
 
 def _nearest_preset(settings: Mapping[str, Any]) -> tuple[str, int, list[Difference]]:
     """Return the preset (or its `--laptop` setting) that differs least from a run, its index, and the differences."""
-    own = settings["data"]["name"]
+    run, known = completed(settings), _presets(settings["data"]["name"])
+    candidates = [(name, index, changes(of, run)) for index, (name, of) in enumerate(known.items())]
+    return min(candidates, key=lambda each: (len(each[2]), each[1]))
+
+
+@lru_cache(maxsize=8)
+def _presets(own: str) -> dict[str, Experiment]:
+    """Return the presets that a run on these images is compared with: of its set, or of all if it is none of them."""
     names = [f"{images}-{method}" for images in IMAGES for method in METHODS if images == own or own not in IMAGES]
     known = {name: preset(name, own) for name in names}  # images have their own column
-    known |= {f"{name} --laptop": laptop(experiment) for name, experiment in known.items()}
-    candidates = [(name, index, changes(of, settings)) for index, (name, of) in enumerate(known.items())]
-    return min(candidates, key=lambda each: (len(each[2]), each[1]))
+    return known | {f"{name} --laptop": laptop(experiment) for name, experiment in known.items()}
 
 
 def _row_of_published(row: Any) -> dict[str, str]:

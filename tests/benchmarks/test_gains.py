@@ -23,9 +23,21 @@ def test_a_row_is_measured_here_and_in_another_checkout() -> None:
 
 
 def test_without_another_checkout_the_kept_record_says_what_was_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Done:
+        """A worker, as the test above has started them, without a process."""
+
+        def __init__(self, *_: object) -> None: ...
+
+        def round(self, name: str) -> list[float]:
+            return [3.0, 2.0]
+
+        def close(self) -> None: ...
+
+    monkeypatch.setattr(gains, "Worker", Done)
     monkeypatch.setattr(gains, "kept_before", lambda _: {"crop": {"before ratio": 4.0}, "tiny": {"before ratio": 1.0}})
     record = gains.gains(rows=("crop",), run=ONCE)
     assert {*record["rows"]} == {"crop"} and record["rows"]["crop"]["before ratio"] == 4.0
+    assert record["rows"]["crop"]["now ratio"] == 1.5
     monkeypatch.setattr(gains, "kept_before", lambda _: {})
     (line,) = rendered(gains.gains(rows=("crop",), run=ONCE)).splitlines()[-1:]
     assert line.split("|")[3].strip() == line.split("|")[5].strip() == ""

@@ -2,8 +2,12 @@
 
 Chromium is the system's where there is one, else Playwright's own. Where there is neither the tests are skipped, unless
 CLTOOLS_BROWSER=required says that they must run.
+
+With `-n 2` two processes share the tests: those that need the server stay together, and those that need the site, so
+that each is started or made once. While one measures times, the other waits.
 """
 
+import fcntl
 import os
 import shutil
 import socket
@@ -11,15 +15,17 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alone import Opened, opened, save_page
 from lab import Lab
 from playwright.sync_api import Browser, Error, Playwright, sync_playwright
 from snapshots import made
+from xdist.scheduler import LoadScopeScheduling
 
 from cltools.explorer.standalone import page_of
 from cltools.explorer.state import first_state
@@ -27,7 +33,56 @@ from cltools.snapshot import Snapshot, load_snapshot
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--use-gl=swiftshader", "--enable-unsafe-swiftshader"]
 FLAGS += ["--disable-background-networking"]
+HERE = Path(__file__).parent
+TURN, ROOM = (os.open(path, os.O_RDONLY) for path in (__file__, HERE))
+"""Files that processes lock: each takes its turn, and is then in the room beside others or alone."""
+TOGETHER = {
+    "test_charts_in_jupyterlab": "server",
+    "test_explorer_in_jupyterlab": "server",
+    "test_explorer_while_training": "server",
+    "test_site_in_browser": "site",
+}
+"""What the tests of a file share."""
 SYSTEM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+
+class Together(LoadScopeScheduling):
+    """Tests that need one JupyterLab or one site go to one process, each of the others to the one that is free."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return TOGETHER.get(Path(nodeid.partition("::")[0]).stem, nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Together:
+    return Together(config, log)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_protocol() -> Iterator[None]:
+    _enter(fcntl.LOCK_SH)
+    yield
+    fcntl.flock(ROOM, fcntl.LOCK_UN)
+
+
+def _enter(how: int) -> None:
+    fcntl.flock(ROOM, fcntl.LOCK_UN)
+    fcntl.flock(TURN, fcntl.LOCK_EX)  # kept by one that waits to be alone, so that none goes ahead of it
+    fcntl.flock(ROOM, how)
+    fcntl.flock(TURN, fcntl.LOCK_UN)
+
+
+@pytest.fixture
+def undisturbed() -> Callable[[], AbstractContextManager[None]]:
+    """What times are measured in: meanwhile no other process runs a test of this folder."""
+
+    @contextmanager
+    def waiting() -> Iterator[None]:
+        _enter(fcntl.LOCK_EX)
+        yield
+        _enter(fcntl.LOCK_SH)
+
+    return waiting
 
 
 @pytest.fixture(scope="session")

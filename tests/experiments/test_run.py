@@ -1,9 +1,11 @@
 """That an experiment is run and continued, and its record is read like that of a comparison."""
 
 import json
+import shutil
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -20,7 +22,7 @@ from experiments.run import Setting, run
 from experiments.starts import moco, with_rules
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def setting() -> Setting:
     base = moco("shapes", 1)
     base = replace(base, training=replace(base.training, batch=32, queue_size=64))
@@ -32,11 +34,25 @@ def setting() -> Setting:
     return Setting("tiny", source, base, 1, arms, range(1))
 
 
+@pytest.fixture(scope="module")
+def folder(setting: Setting, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where its record is."""
+    folder = tmp_path_factory.mktemp("whole")
+    run(setting, folder)
+    return folder
+
+
+@pytest.fixture
+def whole(folder: Path) -> dict[str, Any]:
+    """Its record."""
+    record: dict[str, Any] = json.loads((folder / "tiny.json").read_text(encoding="utf-8"))
+    return record
+
+
 @pytest.mark.slow
 def test_an_experiment_goes_on_where_it_was_interrupted(
-    setting: Setting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    setting: Setting, whole: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = run(setting, tmp_path / "whole")
     assert [(row["arm"], row["seed"]) for row in whole["rows"]] == [("moco", 0), ("repaired", 0), ("oracle", 0)]
     train = running.row
     rows: list[str] = []
@@ -57,7 +73,7 @@ def test_an_experiment_goes_on_where_it_was_interrupted(
 
 
 @pytest.mark.slow
-def test_a_backbone_of_its_own_is_made_by_the_seed(setting: Setting, tmp_path: Path) -> None:
+def test_a_backbone_of_its_own_is_made_by_the_seed(setting: Setting, whole: dict[str, Any], tmp_path: Path) -> None:
     arms = {"oracle": setting.arms["oracle"]}
     small = replace(setting, arms=arms, backbone=wide)
     one = run(small, tmp_path)
@@ -65,12 +81,15 @@ def test_a_backbone_of_its_own_is_made_by_the_seed(setting: Setting, tmp_path: P
     path.write_text(json.dumps(one | {"rows": one["rows"][:1]}), encoding="utf-8")
     two = run(small, tmp_path)  # whose warm start must be the first one's
     assert {**one["rows"][1], "seconds": 0} == {**two["rows"][1], "seconds": 0}
-    assert one["warm_starts"] != run(setting, tmp_path / "own")["warm_starts"]
+    assert one["warm_starts"] != whole["warm_starts"]
 
 
 @pytest.mark.slow
-def test_what_is_mined_is_recorded_of_every_epoch(setting: Setting, tmp_path: Path) -> None:
-    of_moco, repaired, _ = run(setting, tmp_path)["rows"]
+def test_what_is_mined_is_recorded_of_every_epoch(
+    setting: Setting, whole: dict[str, Any], folder: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    of_moco, repaired, _ = whole["rows"]
     assert repaired["curves"]["mined_purity"] == [1.0] and 0 < repaired["curves"]["mined_pull"][0] < 1
     assert -1 <= repaired["curves"]["mined_cosine"][0] <= 1 and of_moco["curves"]["mined_pull"] == [None]
     assert len(run(replace(setting, warm_epochs=2), tmp_path)["rows"]) == 3, "nothing is left to do"

@@ -451,8 +451,6 @@ def words_of(settings: type) -> dict[str, str]:
 
 @cache
 def _words_in(base: type) -> dict[str, str]:
-    try:
-        source = inspect.getsource(base)
-    except (OSError, TypeError):  # which would read its module again
-        return {}
-    return {name: " ".join(text.split()) for name, text in BELOW.findall(source)}
+    with suppress(OSError, TypeError):
+        return {name: " ".join(text.split()) for name, text in BELOW.findall(inspect.getsource(base))}
+    return {}

@@ -251,8 +251,7 @@ def _nearest_preset(settings: Mapping[str, Any]) -> tuple[str, int, list[Differe
 @lru_cache(maxsize=8)
 def _presets(own: str) -> dict[str, Experiment]:
     """Return the presets that a run on these images is compared with: of its set, or of all if it is none of them."""
-    names = [f"{images}-{method}" for images in IMAGES for method in METHODS if images == own or own not in IMAGES]
-    known = {name: preset(name, own) for name in names}  # images have their own column
+    known = {f"{of}-{m}": preset(f"{of}-{m}", own) for of in ([own] if own in IMAGES else IMAGES) for m in METHODS}
     return known | {f"{name} --laptop": laptop(experiment) for name, experiment in known.items()}
 
 

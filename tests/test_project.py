@@ -450,3 +450,18 @@ def test_the_course_quotes_its_record_rightly() -> None:
         assert f"{figures[0]}, {figures[1]} and {figures[2]}" in text
     gap = statistics.mean(of["oracle"]) - statistics.mean(of["moco"])
     assert f"{gap:.1f} points on average" in text and gap >= 5
+
+
+def test_no_file_holds_the_marks_of_a_merge() -> None:
+    """A style sheet with them still loads, without the rules beside them."""
+    folders = (".github", "benchmarks", "cltools", "data", "docs", "experiments", "notebooks", "tests")
+    kinds = {".py", ".md", ".js", ".mjs", ".css", ".html", ".ipynb", ".json", ".toml", ".yml", ".txt"}
+    files = [path for folder in folders for path in (ROOT / folder).rglob("*") if path.suffix in kinds]
+    files += [path for path in ROOT.iterdir() if path.is_file() and path.suffix in kinds]
+    marks = tuple(mark * 7 for mark in "<>|")
+    marked = [str(path) for path in files if any(line.startswith(marks) for line in _lines(path))]
+    assert len(files) > 300 and marked == []
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8", errors="replace").splitlines()

@@ -10,8 +10,12 @@ import json
 from dataclasses import asdict
 from typing import Any
 
+from cltools.explorer.session import Session
 from course.exercises.cases import Checked
 from course.predict import Outcome, Predict
+from pages.explorers import number_of
+
+WITHOUT = "(Answers are taken and checked by a script of this page, or in the notebook: <code>cltools lab</code>.)"
 
 
 def form(asked: Predict) -> str:
@@ -27,6 +31,7 @@ def form(asked: Predict) -> str:
         inputs = f'<label class="cl-number">Your guess, in {unit}: <input name="guess" inputmode="decimal"></label>'
     unit = f' data-unit="{html.escape(asked.unit)}"' if asked.unit else ""
     return (
+        f"<noscript><p><b>{question}</b> {WITHOUT}</p></noscript>"
         f'<form class="cl-ask" data-question="{question}"{unit} hidden><fieldset><legend>{question}</legend>{inputs}'
         '</fieldset><div><button type="submit">Answer</button><button type="button">Show what it was</button></div>'
         '<p role="status"></p></form>'
@@ -52,8 +57,11 @@ def check(checked: Checked) -> str:
         asked = f'{read}<label class="cl-number">Your answer, in {unit}: <input inputmode="decimal"></label> '
     else:
         asked = "<p>Your answer is how you set <a>the explorer above</a>.</p>"
+    measured = cases.explorer or checked.answer
+    session = f' data-session="{number_of(measured)}"' if isinstance(measured, Session) else ""
     return (
-        f'<form class="cl-ask cl-check" data-check="{data}" hidden>{asked}<button type="submit">Check</button>'
+        f"<noscript><p>{WITHOUT}</p></noscript>"
+        f'<form class="cl-ask cl-check" data-check="{data}"{session} hidden>{asked}<button type="submit">Check</button>'
         '<p role="status"></p></form>'
     )
 

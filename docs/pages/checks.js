@@ -61,6 +61,14 @@ export function written(value, form) {
   return `${Number(value.toPrecision(Number.isNaN(digits) ? 6 : digits))}`;
 }
 
+const THOUSANDS = /^[1-9]\d{0,2}(,\d{3})+$/;
+
+/** The number that was written, as `predict.py` reads it. @param {string} text */
+function numberOf(text) {
+  const plain = text.trim();
+  return Number((THOUSANDS.test(plain) ? plain.replaceAll(",", "") : plain.replace(",", ".")) || Number.NaN);
+}
+
 /**
  * Connect a form of a check.
  * @param {HTMLFormElement} form
@@ -74,9 +82,18 @@ export function listen(form, root, measure) {
   const input = form.querySelector("input");
   if (root) for (const link of form.querySelectorAll("a")) link.href = `#${root.id}`;
   form.hidden = false;
+  let asked = 0;
+  /** What was said holds for another answer. */
+  const forget = () => {
+    asked++;
+    status.textContent = "";
+  };
+  input?.addEventListener("input", forget);
+  root?.addEventListener("changed", forget);
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
-    const answer = input && Number(input.value.trim().replace(",", ".") || Number.NaN);
+    const turn = ++asked;
+    const answer = input && numberOf(input.value);
     if (answer !== null && !Number.isFinite(answer)) {
       status.textContent = "Write a number, such as 40.";
       return;
@@ -84,7 +101,8 @@ export function listen(form, root, measure) {
     status.textContent = "Counting …";
     try {
       const shown = Object.keys(check.measures).length > 0 ? await measure() : null;
-      status.textContent = await told(check, answer, shown);
+      const words = await told(check, answer, shown);
+      if (turn === asked) status.textContent = words;
     } catch (error) {
       status.textContent = `This could not be checked. ${error instanceof Error ? error.message : error}`;
     }

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from cltools.explorer.explorer import Explorer
 from cltools.explorer.front.bundle import bundle
@@ -22,6 +23,12 @@ from cltools.snapshot import Snapshot, content_key
 FOLDER = "CLTOOLS_SITE_SNAPSHOTS"
 """Environment variable that names the folder of the snapshots' scripts."""
 HERE = Path(__file__).parent
+_numbers: WeakKeyDictionary[Session, int] = WeakKeyDictionary()
+
+
+def number_of(session: Session) -> int:
+    """Return the number of an explorer in this process, by which a check on its page finds it."""
+    return _numbers.setdefault(session, len(_numbers) + 1)
 
 
 def embedded(session: Session, show: Iterable[str], folder: Path) -> str:
@@ -30,7 +37,7 @@ def embedded(session: Session, show: Iterable[str], folder: Path) -> str:
     told = html.escape(json.dumps({"snapshots": names, **as_shown(session.snapshots, session.state, show)}))
     picture = base64.b64encode(png(session)).decode()
     still = f'<p>{html.escape(session.sentence)}</p><img alt="" src="data:image/png;base64,{picture}">'
-    return f'<div class="cltools-explorer" data-explorer="{told}">{still}</div>'
+    return f'<div class="cltools-explorer" data-session="{number_of(session)}" data-explorer="{told}">{still}</div>'
 
 
 def snapshot_script(snapshot: Snapshot, folder: Path) -> str:

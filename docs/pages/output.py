@@ -15,7 +15,7 @@ from cltools.snapshot import load_snapshot
 from course import running
 from course.style import StyleSheet
 from pages import asking, charts, stills
-from pages.executed import KEPT, SNAPSHOTS, executed
+from pages.executed import SNAPSHOTS, executed
 from pages.explorers import embedded, site_script
 from pages.formulas import with_formulas
 
@@ -106,7 +106,7 @@ def printed(text: str) -> str:
 
 def _share(app: Any) -> None:
     """Write the scripts and styles that pages share, where Sphinx copies static files from."""
-    made = KEPT.parent / "shared"
+    made = Path(app.doctreedir) / "shared"
     shutil.rmtree(made, ignore_errors=True)
     made.mkdir(parents=True)
     (made / "cltools.js").write_text(site_script(), encoding="utf-8")
@@ -123,7 +123,7 @@ def _share(app: Any) -> None:
 
 
 def _copy(app: Any, error: Exception | None) -> None:
-    """Copy the snapshots and the still images of charts that pages show."""
+    """Copy the snapshots and the still images of charts that pages show, and remove those of pages that were."""
     if error is not None or app.builder.format != "html":
         return
     shown: set[Path] = set()
@@ -131,7 +131,12 @@ def _copy(app: Any, error: Exception | None) -> None:
         text = page.read_text(encoding="utf-8")
         names = {name for listed in SHOWN.findall(text) for name in re.findall(r"&quot;(\w+)&quot;", listed)}
         shown |= {SNAPSHOTS / f"{name}.js" for name in names} | {stills.KEPT / name for name in STILL.findall(text)}
-    for path in shown:
-        to = Path(app.outdir) / "_static" / path.parent.name
+    for kept in (SNAPSHOTS, stills.KEPT):
+        to = Path(app.outdir) / "_static" / kept.name
         to.mkdir(parents=True, exist_ok=True)
-        shutil.copy(path, to)
+        for old in (*kept.glob("*"), *to.glob("*")):
+            if kept / old.name not in shown:
+                old.unlink()
+        for path in shown:
+            if path.parent == kept:
+                shutil.copy(path, to)

@@ -87,6 +87,7 @@ async function awaken(root, folder, code) {
     code,
     settled(state) {
       if (state === now) return; // it comes from the address, or is the first
+      root.dispatchEvent(new Event("changed"));
       now = state;
       clearTimeout(waiting);
       waiting = setTimeout(() => {
@@ -151,9 +152,7 @@ export function live(folder, code) {
   lead();
   addEventListener("hashchange", lead);
   for (const form of /** @type {NodeListOf<HTMLFormElement>} */ (document.querySelectorAll("form.cl-check"))) {
-    const before = (/** @type {HTMLElement} */ root) =>
-      root.compareDocumentPosition(form) & Node.DOCUMENT_POSITION_FOLLOWING;
-    const above = [...roots].filter(before).at(-1);
+    const above = [...roots].find((root) => root.dataset.session === form.dataset.session);
     listen(form, above, async () => (await start(/** @type {HTMLElement} */ (above)))());
   }
 }

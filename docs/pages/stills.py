@@ -5,6 +5,7 @@ Playwright draws them, not kaleido, which would add four packages, and a second 
 
 import html
 import json
+import os
 import re
 import shutil
 from collections.abc import Iterable, Mapping
@@ -14,6 +15,7 @@ from typing import Any
 
 from playwright.sync_api import Error, Playwright, sync_playwright
 
+from cltools.errors import CltoolsError
 from cltools.files import write_text
 from cltools.snapshot.maps import content_key
 from pages.executed import ROOT
@@ -40,7 +42,11 @@ def still(figure: Mapping[str, Any], width: int) -> Path:
 
 
 def draw(figures: Iterable[Mapping[str, Any]]) -> None:
-    """Draw the still images that are not kept yet; without a browser, say so."""
+    """Draw the still images that are not kept yet; without a browser, say so.
+
+    Raises:
+        ValueError: there is no browser, and CLTOOLS_BROWSER=required says that one must be there.
+    """
     wanted = {still(figure, width): (figure, width) for figure in figures for width in (WIDE, NARROW)}
     missing = {path: each for path, each in wanted.items() if not path.is_file()}
     if not missing:
@@ -48,7 +54,10 @@ def draw(figures: Iterable[Mapping[str, Any]]) -> None:
     with sync_playwright() as playwright:
         browser = _browser(playwright)
         if browser is None:
-            print("Charts have no still images, because no Chromium could be started.")
+            why = "No Chromium could be started, so charts have no still images."
+            if os.environ.get("CLTOOLS_BROWSER") == "required":
+                raise CltoolsError(f"{why} Install it: apt install chromium.")
+            print(why)
             return
         page = browser.new_page()
         page.add_script_tag(path=LIBRARY)

@@ -444,7 +444,8 @@ def test_exercises_are_checked_on_the_page(site: Path, window: Window, name: str
         if {"edge", "within"} <= {*middle}:  # a cell of a map
             changes = {"drop_closest": max(0, middle["edge"] / 100), "keep_within": middle["within"] / 100}
         if check["measures"]:
-            root = page.locator(form.locator("a").first.get_attribute("href") or "#explorer-1")
+            assert form.locator("a").first.get_attribute("href") == "#explorer-1", "the notebook's `explorer`"
+            root = page.locator("#explorer-1")
             told = json.loads(root.get_attribute("data-explorer") or "")
             shown = Shown(page, [held(site, each) for each in told["snapshots"]], f"#{root.get_attribute('id')}")
             root.scroll_into_view_if_needed()
@@ -453,8 +454,11 @@ def test_exercises_are_checked_on_the_page(site: Path, window: Window, name: str
             root.evaluate("(root, state) => root.explorer.set(state)", json.loads(session.state.to_json()))
             middle.setdefault("answer", int((session.judgement.band == Band.POTENTIAL).sum()))
         if check["unit"]:
-            form.locator("input").fill(str(middle["answer"]))
+            form.locator("input").fill(f"{middle['answer']:,}")
         assert said(form).startswith("Right. ")
+        if check["measures"]:
+            root.evaluate("root => root.explorer.set({...root.explorer.state(), truth: true})")
+            form.locator("[role=status]:empty").wait_for(state="attached")  # it was said of another state
     assert window.complaints == []
 
 

@@ -30,7 +30,7 @@ def test_a_notebook_is_executed_once_and_again_after_a_change(kept: Path) -> Non
     )
     first = executed(path)
     asked, process = (cell.outputs[0].data for cell in first.cells)
-    assert asked["text/html"].startswith('<form class="cl-ask"') and asked["text/plain"] == "How many?"
+    assert '<form class="cl-ask"' in asked["text/html"] and asked["text/plain"] == "How many?"
     assert executed(path).cells[1].outputs[0].data == process, "the same process"
     old = place(path)
     again = executed(written(kept, "import os\nos.getpid()"))

@@ -58,6 +58,14 @@
     }
   }
 
+  /** A guess as a number: a comma groups thousands, as in 1,294, or else is a decimal one, as in `course.predict`.
+   * @param {string} guess @param {string} unit that may follow it */
+  function numberIn(guess, unit) {
+    const text = (guess.endsWith(unit) ? guess.slice(0, guess.length - unit.length) : guess).trim();
+    const plain = /^[1-9]\d{0,2}(,\d{3})+$/.test(text) ? text.replaceAll(",", "") : text.replaceAll(",", ".");
+    return plain === "" ? Number.NaN : Number(plain);
+  }
+
   /** @param {HTMLFormElement} form @param {Element} reveal */
   function ask(form, reveal) {
     const question = form.dataset.question ?? "";
@@ -73,11 +81,13 @@
     }
     form.addEventListener("submit", (event) => {
       event.preventDefault();
-      const guess = `${new FormData(form).get("guess") ?? ""}`.trim();
-      if (guess === "" || (form.dataset.unit && Number.isNaN(Number(guess.replace(",", "."))))) {
+      let guess = `${new FormData(form).get("guess") ?? ""}`.trim();
+      const number = numberIn(guess, form.dataset.unit ?? "");
+      if (guess === "" || (form.dataset.unit && !Number.isFinite(number))) {
         status.textContent = form.dataset.unit ? "Write a number, such as 40." : "Choose one of the answers.";
         return;
       }
+      if (form.dataset.unit) guess = number.toLocaleString("en-US", { maximumSignificantDigits: 15 });
       remember(question, guess);
       answered(guess);
     });

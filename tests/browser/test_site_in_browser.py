@@ -491,6 +491,53 @@ def test_an_answer_is_folded_until_it_is_asked_for(site: Path, window: Window) -
     assert page.locator(".cl-reveal").first.is_visible(), "an answer is kept while the window is open"
 
 
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [("1,294", "1,294"), ("12,345,678", "12,345,678"), ("2,5", "2.5"), ("0,125", "0.125"), ("30 %", "30")],
+)
+def test_a_comma_groups_thousands_or_is_a_decimal_one(site: Path, window: Window, written: str, read: str) -> None:
+    page = window.page
+    page.goto((site / "notebooks" / "02_bands_and_false_negatives.html").as_uri())
+    form = page.locator("form.cl-ask").first
+    form.locator("input").fill(written)
+    form.get_by_role("button", name="Answer").click()
+    assert page.locator(".cl-reveal").first.inner_text().startswith(f"You said {read} %; it was ")
+
+
+def test_what_an_address_asks_for_is_kept_on_the_way(site: Path, window: Window) -> None:
+    page = window.page
+    entry = (site / "index.html").as_uri()
+    page.goto(f"{entry}?ask&projector")
+    page.locator("a.cl-go").first.click()
+    page.wait_for_url("**/00_start_here.html?ask&projector")
+    for way in (".right-next", ".left-prev"):
+        page.locator(f"a{way}").click()
+        page.wait_for_url(f"**/0{int(way == '.right-next')}_*.html?ask&projector")
+        assert page.evaluate("document.documentElement.style.zoom") == "1.4"
+        assert page.locator("form.cl-ask button[type=button]").filter(visible=True).count() == 0
+    kept = page.locator("a[href]").evaluate_all(
+        "(links) => links.filter((link) => !link.getAttribute('href').startsWith('#')).map((link) => link.href)"
+    )
+    for link in kept:
+        own = link.startswith(site.as_uri()) and urlsplit(link).path.endswith(".html")
+        assert (urlsplit(link).query == "ask&projector") == own, link
+    assert sum("?ask" in link for link in kept) > 10 and not all("?ask" in link for link in kept)
+    page.evaluate(
+        "document.querySelector('article').insertAdjacentHTML('afterbegin', '<a id=late href=../index.html>x</a>')"
+    )
+    page.locator("#late").click()
+    page.wait_for_url("**/index.html?ask&projector")
+    page.goto((site / "search.html").as_uri() + "?q=RankBand&ask")
+    page.locator("#search-results a[href*='html']").first.click()
+    page.wait_for_function(
+        "!location.pathname.endsWith('search.html') && new URLSearchParams(location.search).has('ask')"
+    )
+    page.wait_for_load_state()
+    page.goto(entry)
+    assert page.locator("a[href*='?ask']").count() == 0
+    assert [each for each in window.complaints if "/snapshots/" not in each] == [], "besides loads that leaving ended"
+
+
 def test_in_class_no_answer_is_shown_without_a_guess(site: Path, window: Window) -> None:
     page, address = window.page, (site / "notebooks" / "02_bands_and_false_negatives.html").as_uri()
     for class_ in ("the first", "the second"):

@@ -1,6 +1,7 @@
 // @ts-check
 /** What pages do besides the explorers: fold what answers a question, draw charts in view, and sort tables.
- * An address with `?ask` offers no answer without a guess, and one with `?projector` shows everything larger. */
+ * An address with `?ask` offers no answer without a guess, and one with `?projector` shows everything larger; the
+ * site's other pages are asked for the same. */
 
 (() => {
   const wishes = new URLSearchParams(location.search);
@@ -14,6 +15,30 @@
       return decodeURIComponent(hash.slice(1).split("=")[0]);
     } catch {
       return ""; // an address that is no text names nothing
+    }
+  }
+
+  // what an address asks for is kept on the way to other pages of the site
+
+  const asked = ["ask", "projector"].filter((wish) => wishes.has(wish));
+  const root = new URL("../", here).href;
+  /** @param {Element | null | undefined} link */
+  function carry(link) {
+    if (!(link instanceof HTMLAnchorElement) || (link.getAttribute("href") ?? "#").startsWith("#")) return;
+    const to = new URL(link.href);
+    if (!to.href.startsWith(root) || !/(\.html|\/)$/.test(to.pathname)) return;
+    const missing = asked.filter((wish) => !to.searchParams.has(wish));
+    if (missing.length === 0) return;
+    to.search = [to.search.slice(1), ...missing].filter(Boolean).join("&");
+    link.href = to.href;
+  }
+  if (asked.length > 0) {
+    for (const link of document.querySelectorAll("a[href]")) carry(link);
+    for (const kind of ["click", "auxclick"]) {
+      addEventListener(kind, ({ target }) => carry(target instanceof Element ? target.closest("a[href]") : null), true); // also what was added since
+    }
+    for (const form of document.querySelectorAll("form[action$='search.html']")) {
+      for (const name of asked) form.append(Object.assign(document.createElement("input"), { type: "hidden", name }));
     }
   }
 

@@ -495,6 +495,53 @@ def test_an_answer_is_folded_until_it_is_asked_for(site: Path, window: Window) -
     assert page.locator(".cl-reveal").first.is_visible(), "an answer is kept while the window is open"
 
 
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [("1,294", "1,294"), ("12,345,678", "12,345,678"), ("2,5", "2.5"), ("0,125", "0.125"), ("30 %", "30")],
+)
+def test_a_comma_groups_thousands_or_is_a_decimal_one(site: Path, window: Window, written: str, read: str) -> None:
+    page = window.page
+    page.goto((site / "notebooks" / "02_bands_and_false_negatives.html").as_uri())
+    form = page.locator("form.cl-ask").first
+    form.locator("input").fill(written)
+    form.get_by_role("button", name="Answer").click()
+    assert page.locator(".cl-reveal").first.inner_text().startswith(f"You said {read} %; it was ")
+
+
+def test_what_an_address_asks_for_is_kept_on_the_way(site: Path, window: Window) -> None:
+    page = window.page
+    entry = (site / "index.html").as_uri()
+    page.goto(f"{entry}?ask&projector")
+    page.locator("a.cl-go").first.click()
+    page.wait_for_url("**/00_start_here.html?ask&projector")
+    for way in (".right-next", ".left-prev"):
+        page.locator(f"a{way}").click()
+        page.wait_for_url(f"**/0{int(way == '.right-next')}_*.html?ask&projector")
+        assert page.evaluate("document.documentElement.style.zoom") == "1.4"
+        assert page.locator("form.cl-ask button[type=button]").filter(visible=True).count() == 0
+    kept = page.locator("a[href]").evaluate_all(
+        "(links) => links.filter((link) => !link.getAttribute('href').startsWith('#')).map((link) => link.href)"
+    )
+    for link in kept:
+        own = link.startswith(site.as_uri()) and urlsplit(link).path.endswith(".html")
+        assert (urlsplit(link).query == "ask&projector") == own, link
+    assert sum("?ask" in link for link in kept) > 10 and not all("?ask" in link for link in kept)
+    page.evaluate(
+        "document.querySelector('article').insertAdjacentHTML('afterbegin', '<a id=late href=../index.html>x</a>')"
+    )
+    page.locator("#late").click()
+    page.wait_for_url("**/index.html?ask&projector")
+    page.goto((site / "search.html").as_uri() + "?q=RankBand&ask")
+    page.locator("#search-results a[href*='html']").first.click()
+    page.wait_for_function(
+        "!location.pathname.endsWith('search.html') && new URLSearchParams(location.search).has('ask')"
+    )
+    page.wait_for_load_state()
+    page.goto(entry)
+    assert page.locator("a[href*='?ask']").count() == 0
+    assert [each for each in window.complaints if "/snapshots/" not in each] == [], "besides loads that leaving ended"
+
+
 def test_in_class_no_answer_is_shown_without_a_guess(site: Path, window: Window) -> None:
     page, address = window.page, (site / "notebooks" / "02_bands_and_false_negatives.html").as_uri()
     for class_ in ("the first", "the second"):
@@ -589,14 +636,104 @@ def test_tables_are_sorted_by_a_column(site: Path, window: Window) -> None:
     page = window.page
     page.goto((site / "docs" / "results.html").as_uri())
     table = page.locator("article table").first
-    head = table.locator("th", has_text="kNN-200").first
+    for name, orders in {"kNN-200": ("descending", "ascending"), "arm": ("ascending", "descending")}.items():
+        head = table.locator("th", has_text=name).first
+        column = head.evaluate("node => node.cellIndex")
+        mark = "node => getComputedStyle(node.querySelector('.cl-sort'), '::after').content.slice(1, 2)"
+        assert head.evaluate(mark) == "↕", "one sees that it can be pressed"
+        for order in orders:
+            head.get_by_role("button", name=name, exact=True).click()
+            assert head.get_attribute("aria-sort") == order and table.locator("[aria-sort]").count() == 1
+            assert head.evaluate(mark) == {"ascending": "▲", "descending": "▼"}[order]
+            cells = column_of(table, column)
+            values = [float(re.split(r"[ ±]", cell)[0]) if name == "kNN-200" else cell for cell in cells if cell]
+            assert values == sorted(values, reverse=order == "descending") and len({*values}) > 3
+
+
+def column_of(table: Locator, column: int) -> list[str]:
+    found = table.locator("tbody tr").evaluate_all(f"rows => rows.map(row => row.cells[{column}].textContent.trim())")
+    return [str(each) for each in found]
+
+
+TORN = """() => {
+  const text = (cells) => JSON.stringify(cells.map((cell) => cell.textContent.trim()));
+  const found = [];
+  let pressed = 0;
+  for (const table of document.querySelectorAll("article table:has(.cl-sort)")) {
+    const body = table.tBodies[0], columns = table.tHead.rows[0].cells.length;
+    const grid = [...body.rows].map(() => []);
+    for (const [i, row] of [...body.rows].entries()) {
+      for (const cell of row.cells) {
+        let column = 0;
+        while (grid[i][column]) column++;
+        for (let below = i; below < i + cell.rowSpan; below++) grid[below][column] = cell;
+      }
+    }
+    const before = grid.map(text).sort();
+    for (const button of table.querySelectorAll(".cl-sort")) {
+      for (const press of [1, 2]) {
+        button.click();
+        pressed++;
+        const rows = [...body.rows].map((row) => [...row.cells]);
+        const whole = rows.every((row) => row.length === columns && row.every((cell) => cell.rowSpan === 1));
+        if (!whole || String(rows.map(text).sort()) !== String(before)) found.push([button.textContent, press]);
+      }
+    }
+  }
+  return [pressed, found];
+}"""
+"""How many heads were pressed, and those that have torn rows apart."""
+
+
+def test_rows_of_every_table_stay_whole_by_whatever_column_they_are_sorted(site: Path, window: Window) -> None:
+    total = 0
+    for path in pages(site):
+        if "<thead" not in path.read_text(encoding="utf-8"):
+            continue
+        window.page.goto(path.as_uri())
+        pressed, torn = window.page.evaluate(TORN)
+        assert torn == [], path.name
+        total += pressed
+    assert total > 300 and window.complaints == []
+
+
+def test_a_table_of_groups_is_sorted_with_a_group_in_each_row(site: Path, window: Window) -> None:
+    page = window.page
+    page.goto((site / "notebooks" / "04_train_and_compare.html").as_uri())
+    window.answer_all()
+    table = page.locator("article table:has(td):has(tbody [rowspan])").first.element_handle()
+    page.evaluate("table => { table.id = 'grouped'; }", table)
+    grouped = page.locator("#grouped")
+    groups = grouped.locator("tbody th[rowspan]").all_inner_texts()
+    head = grouped.get_by_role("columnheader", name="gain", exact=True)
     column = head.evaluate("node => node.cellIndex")
-    for order in ("descending", "ascending"):
-        head.get_by_role("button").click()
-        assert head.get_attribute("aria-sort") == order
-        cells = table.locator("tbody tr").evaluate_all(f"rows => rows.map(row => row.cells[{column}].textContent)")
-        values = [float(re.split(r"[ ±]", cell)[0]) for cell in cells if cell]
-        assert values == sorted(values, reverse=order == "descending") and len({*values}) > 3
+    head.get_by_role("button").click()
+    gains = column_of(grouped, column)
+    filled = [float(gain.split(" ")[0].replace("−", "-")) for gain in gains if gain]
+    assert gains[0] and filled == sorted(filled, reverse=True) and len({*filled}) > 10 and "" in gains
+    assert {*column_of(grouped, 0)} >= {*groups}
+
+
+def test_numbers_are_sorted_by_size_and_other_units_come_last(site: Path, window: Window) -> None:
+    page = window.page
+    page.goto((site / "docs" / "speed.html").as_uri())
+    costs, gains = (
+        page.locator("article table", has=page.locator("th", has_text=name)).first for name in ("MiB at 512", "gain")
+    )
+    for head in (costs.locator("th", has_text="512 × 4,096"), gains.locator("th", has_text="goal")):
+        table = costs if "512" in head.inner_text() else gains
+        column = head.evaluate("node => node.cellIndex")
+        for down in (True, False):
+            head.get_by_role("button").click()
+            cells = column_of(table, column)
+            other = [cell.endswith(" ms") if table is costs else not cell.startswith("÷") for cell in cells]
+            assert any(other) and other == sorted(other), "a row in another unit is not ranked among them"
+            ranked = [float(cell.removeprefix("÷ ")) for cell, last in zip(cells, other, strict=True) if not last]
+            assert ranked == sorted(ranked, reverse=down) and len({*ranked}) > 2
+    divided = gains.locator("th", has_text="gain")
+    divided.get_by_role("button").click()
+    by = [float(cell.removeprefix("÷ ")) for cell in column_of(gains, divided.evaluate("node => node.cellIndex"))]
+    assert by == sorted(by, reverse=True) and by[0] > 10 > by[1]
 
 
 def test_wide_tables_are_tables_that_scroll_in_a_named_group(site: Path, window: Window) -> None:

@@ -1,6 +1,7 @@
 // @ts-check
 /** What pages do besides the explorers: fold what answers a question, draw charts in view, and sort tables.
- * An address with `?ask` offers no answer without a guess, and one with `?projector` shows everything larger. */
+ * An address with `?ask` offers no answer without a guess, and one with `?projector` shows everything larger; the
+ * site's other pages are asked for the same. */
 
 (() => {
   const wishes = new URLSearchParams(location.search);
@@ -14,6 +15,30 @@
       return decodeURIComponent(hash.slice(1).split("=")[0]);
     } catch {
       return ""; // an address that is no text names nothing
+    }
+  }
+
+  // what an address asks for is kept on the way to other pages of the site
+
+  const asked = ["ask", "projector"].filter((wish) => wishes.has(wish));
+  const root = new URL("../", here).href;
+  /** @param {Element | null | undefined} link */
+  function carry(link) {
+    if (!(link instanceof HTMLAnchorElement) || (link.getAttribute("href") ?? "#").startsWith("#")) return;
+    const to = new URL(link.href);
+    if (!to.href.startsWith(root) || !/(\.html|\/)$/.test(to.pathname)) return;
+    const missing = asked.filter((wish) => !to.searchParams.has(wish));
+    if (missing.length === 0) return;
+    to.search = [to.search.slice(1), ...missing].filter(Boolean).join("&");
+    link.href = to.href;
+  }
+  if (asked.length > 0) {
+    for (const link of document.querySelectorAll("a[href]")) carry(link);
+    for (const kind of ["click", "auxclick"]) {
+      addEventListener(kind, ({ target }) => carry(target instanceof Element ? target.closest("a[href]") : null), true); // also what was added since
+    }
+    for (const form of document.querySelectorAll("form[action$='search.html']")) {
+      for (const name of asked) form.append(Object.assign(document.createElement("input"), { type: "hidden", name }));
     }
   }
 
@@ -58,6 +83,14 @@
     }
   }
 
+  /** A guess as a number: a comma groups thousands, as in 1,294, or else is a decimal one, as in `course.predict`.
+   * @param {string} guess @param {string} unit that may follow it */
+  function numberIn(guess, unit) {
+    const text = (guess.endsWith(unit) ? guess.slice(0, guess.length - unit.length) : guess).trim();
+    const plain = /^[1-9]\d{0,2}(,\d{3})+$/.test(text) ? text.replaceAll(",", "") : text.replaceAll(",", ".");
+    return plain === "" ? Number.NaN : Number(plain);
+  }
+
   /** @param {HTMLFormElement} form @param {Element} reveal */
   function ask(form, reveal) {
     const question = form.dataset.question ?? "";
@@ -73,11 +106,13 @@
     }
     form.addEventListener("submit", (event) => {
       event.preventDefault();
-      const guess = `${new FormData(form).get("guess") ?? ""}`.trim();
-      if (guess === "" || (form.dataset.unit && Number.isNaN(Number(guess.replace(",", "."))))) {
+      let guess = `${new FormData(form).get("guess") ?? ""}`.trim();
+      const number = numberIn(guess, form.dataset.unit ?? "");
+      if (guess === "" || (form.dataset.unit && !Number.isFinite(number))) {
         status.textContent = form.dataset.unit ? "Write a number, such as 40." : "Choose one of the answers.";
         return;
       }
+      if (form.dataset.unit) guess = number.toLocaleString("en-US", { maximumSignificantDigits: 15 });
       remember(question, guess);
       answered(guess);
     });
@@ -229,37 +264,94 @@
 
   // tables
 
-  /** @param {string} text of a cell */
-  function keyOf(text) {
-    const number = Number.parseFloat(text.replace(/[−–]/g, "-").replace(/,(?=\d{3})/g, ""));
-    return Number.isNaN(number) ? text.toLowerCase() : number;
+  const words = new Intl.Collator("en", { numeric: true });
+  const NUMBER = /^([÷×±~≈<>≤≥]?)\s*([+−–-]?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?)(?![\w.])\s*([%‰°]|[a-zµ]+(?:\/s)?)?/i;
+  /** The number that a cell begins with, and what it counts: `÷ 8.40`, `11.9 ms`, `+0.3 ± 0.1`. @param {string} text */
+  function measured(text) {
+    const found = NUMBER.exec(text);
+    if (found === null) return null;
+    const factor = /[÷×]/.test(found[1]) ? found[1] : "";
+    const value = Number(found[2].replace(/[−–]/, "-").replaceAll(",", ""));
+    return { value, unit: `${factor}${found[3] ?? ""}` };
   }
-  /** @param {HTMLTableElement} table @param {number} column @param {boolean} down */
-  function sort(table, column, down) {
+  /** What most of them are. @param {string[]} many */
+  function most(many) {
+    /** @type {Map<string, number>} */
+    const counts = new Map();
+    for (const each of many) counts.set(each, (counts.get(each) ?? 0) + 1);
+    return [...counts].reduce((best, each) => (each[1] > best[1] ? each : best), ["", 0])[0];
+  }
+  /** The cells of a column. @param {HTMLTableElement} table @param {number} column */
+  function texts(table, column) {
+    return [...table.tBodies[0].rows].map((row) => row.cells[column].textContent?.trim() ?? "");
+  }
+  /** Whether most cells of a column are numbers. @param {string[]} cells */
+  function counts(cells) {
+    const filled = cells.filter(Boolean);
+    return filled.filter(measured).length > filled.length / 2;
+  }
+  /** Whether rows can be told apart: each has a cell in every column, its own or one that it shares with rows above.
+   * @param {HTMLTableElement} table @param {number} columns */
+  function regular(table, columns) {
+    const cells = [...table.tBodies[0].rows].flatMap((row) => [...row.cells]);
+    const area = cells.reduce((sum, cell) => sum + cell.rowSpan, 0);
+    const heads = [...(table.tHead?.rows ?? [])];
+    const single = [...cells, ...heads.flatMap((row) => [...row.cells])].every((cell) => cell.colSpan === 1);
+    return (
+      single && area === columns * table.tBodies[0].rows.length && heads.every((row) => row.cells.length === columns)
+    );
+  }
+  /** Give each row its own copy of the cells that it shares with rows above. @param {HTMLTableElement} table */
+  function part(table) {
     const rows = [...table.tBodies[0].rows];
-    /** @param {HTMLTableRowElement} row */
-    const key = (row) => keyOf(row.cells[column]?.textContent ?? "");
+    for (const [place, row] of rows.entries()) {
+      for (const [column, cell] of [...row.cells].entries()) {
+        const { rowSpan } = cell;
+        cell.removeAttribute("rowspan");
+        for (const below of rows.slice(place + 1, place + rowSpan)) {
+          below.insertBefore(cell.cloneNode(true), below.cells[column] ?? null);
+        }
+      }
+    }
+  }
+  /** Numbers in the column's unit by size, or words by the alphabet; then other units, words among numbers, and blanks.
+   * @param {HTMLTableElement} table @param {number} column @param {boolean} down */
+  function sort(table, column, down) {
+    const cells = texts(table, column);
+    const numbers = counts(cells);
+    const unit = most(cells.flatMap((text) => measured(text)?.unit ?? []));
+    const rows = [...table.tBodies[0].rows].map((row, place) => {
+      const text = cells[place];
+      const number = numbers ? measured(text) : null;
+      const last = text === "" ? 3 : number === null ? (numbers ? 2 : 0) : number.unit === unit ? 0 : 1;
+      return { row, text, last, value: number?.value ?? 0, unit: number?.unit ?? "" };
+    });
     rows.sort((a, b) => {
-      const [x, y] = [key(a), key(b)];
-      if (x === "" || y === "") return x === y ? 0 : x === "" ? 1 : -1; // blanks last
-      const order = typeof x === typeof y ? (x < y ? -1 : x > y ? 1 : 0) : typeof x === "number" ? -1 : 1;
+      if (a.last !== b.last) return a.last - b.last;
+      const order =
+        numbers && a.last < 2 ? words.compare(a.unit, b.unit) || a.value - b.value : words.compare(a.text, b.text);
       return down ? -order : order;
     });
-    table.tBodies[0].append(...rows);
+    table.tBodies[0].append(...rows.map(({ row }) => row));
   }
   const tables = /** @type {NodeListOf<HTMLTableElement>} */ (document.querySelectorAll(".bd-article table"));
   for (const table of tables) {
     if (table.tHead === null || table.tBodies.length !== 1 || table.tBodies[0].rows.length < 4) continue;
-    for (const [column, head] of [...table.tHead.rows[0].cells].entries()) {
-      if (!head.textContent?.trim()) continue; // nothing to press
-      const button = document.createElement("button");
-      button.className = "cl-sort";
+    const heads = [...table.tHead.rows].reverse(); // the lowest names rows as well
+    const columns = heads[0]?.cells.length ?? 0;
+    if (!regular(table, columns)) continue;
+    for (let column = 0; column < columns; column++) {
+      const head = heads.map((row) => row.cells[column]).find((cell) => cell.textContent?.trim());
+      if (head === undefined) continue; // nothing to press
+      const button = Object.assign(document.createElement("button"), { type: "button", className: "cl-sort" });
       button.title = "Sort by this column";
       button.append(...head.childNodes);
       head.append(button);
       button.addEventListener("click", () => {
-        const down = head.getAttribute("aria-sort") !== "descending";
-        for (const other of table.tHead?.rows[0].cells ?? []) other.removeAttribute("aria-sort");
+        part(table);
+        const before = head.getAttribute("aria-sort");
+        const down = before === null ? counts(texts(table, column)) : before === "ascending";
+        for (const other of table.tHead?.querySelectorAll("th") ?? []) other.removeAttribute("aria-sort");
         head.setAttribute("aria-sort", down ? "descending" : "ascending");
         sort(table, column, down);
       });

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from cltools.errors import CltoolsError
 from pages import stills
 from pages.charts import chart_html
 from pages.stills import NARROW, WIDE, draw, smaller, still
@@ -58,5 +59,9 @@ def test_without_a_browser_one_sentence_says_so(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(stills.shutil, "which", lambda name: str(folder / name))
+    monkeypatch.setenv("CLTOOLS_BROWSER", "required")
+    with pytest.raises(CltoolsError, match="Install it"):
+        draw([FIGURE])
+    monkeypatch.delenv("CLTOOLS_BROWSER")
     draw([FIGURE])
     assert "no still images" in capsys.readouterr().out and not any(folder.iterdir())

@@ -59,6 +59,11 @@ def restored_globals() -> Iterator[None]:
     torch.set_rng_state(state)
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Import what drives a browser only where its tests may run."""
+    return True if collection_path.name == "browser" and "not browser" in config.option.markexpr else None
+
+
 def pytest_collection_finish() -> None:
     """Let the garbage collector pass over modules and tests, which stay: to walk them all takes it half a second."""
     gc.collect()

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="memory is measu
 @pytest.mark.slow
 def test_hostile_files_have_no_findings(tmp_path: Path) -> None:
     """Some of them; `make fuzz` reads new ones for minutes."""
-    found = [*fuzz.outcomes(18, range(120), 1.0, tmp_path)]
+    found = [*fuzz.outcomes(18, range(70), 1.0, tmp_path)]
     assert len(found) > 50 and {each.kind for each in found} >= {"refused", "read"}
     told = [f"{each.name}: {each.kind}\n{each.altered}\n{each.told[-2000:]}" for each in found if each.found]
     assert not told, "\n\n".join([*told, "again: python tests/fuzz.py --seed 18 --case …"])

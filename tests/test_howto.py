@@ -236,8 +236,12 @@ def close(shown: str, printed: str, loose: float) -> bool:
 def run_page(name: str) -> None:
     """Run the blocks of a page in this folder, and then its check."""
     warnings.simplefilter("error")
+    warnings.simplefilter("ignore", EncodingWarning)  # which our own tests ask for; other libraries' are their affair
     if name in FOREIGN:
         warnings.filterwarnings("ignore", module=rf"({FOREIGN[name]})\b")
+    import torch
+
+    torch.manual_seed(0)  # of weights that a page makes before `fit`; a new process draws its own seed
     PREPARED.get(name, lambda: None)()
     sys.path.insert(0, "")  # as where Python starts without a script
     text, printed = PAGES[name].read_text(encoding="utf-8"), [""]

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib.util import resolve_name
 from pathlib import Path
 from typing import Any
@@ -336,6 +337,13 @@ def test_the_loss_in_the_readme_trains() -> None:
 
 @pytest.mark.slow
 def test_the_training_in_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it stands, but for its length."""
+    import cltools
+    from cltools.presets import preset
+
+    short = preset("digits-potential")
+    short = replace(short, training=replace(short.training, epochs=2))
+    monkeypatch.setattr(cltools, "preset", {"digits-potential": short}.__getitem__)
     monkeypatch.chdir(tmp_path)
     exec(blocks("python")[2], {})
     assert (tmp_path / "runs" / "mine" / "record.json").is_file()
